@@ -4,7 +4,8 @@
 #   bash scripts/docker_build.sh                           # with the network
 #   bash scripts/docker_build.sh --base IMAGE              # offline, from wheels and a base you have
 #
-# With a folder wheels/ in the build context nothing is fetched from a package index.
+# With a folder wheels/ in the build context nothing is fetched from a package index; the wheel of this
+# project in it is what is installed, so let docker_build.sh build, which makes that anew each time.
 ARG BASE_IMAGE=python:3.12-slim
 
 FROM ${BASE_IMAGE} AS build

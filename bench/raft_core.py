@@ -36,8 +36,9 @@ class Bench:
     """Three replicas in memory, with the time each spends."""
 
     def __init__(self) -> None:
+        self.now = 0
         self.names = ("n1", "n2", "n3")
-        self.nodes = {n: Replica(n, self.names, rng=FixedRng()) for n in self.names}
+        self.nodes = {n: Replica(n, self.names, rng=FixedRng(), clock=self) for n in self.names}
         self.spent_ns = dict.fromkeys(self.names, 0)
         self.gates = {
             n: EffectGate(leave=partial(self.leave, n), note=_unheard) for n in self.names
@@ -45,13 +46,18 @@ class Bench:
         self.wire: list[tuple[str, str, Message]] = []
         self.replies: list[Reply] = []
         self.messages = 0
-        self.now = 0
         for name, node in self.nodes.items():
             self.take(name, node.start, Recovered(HardState(), None, []))
         self.now = 10**9
         self.take("n1", self.nodes["n1"].on_tick)
         while self.round():
             pass
+
+    def monotonic_ns(self) -> int:
+        """The nodes' clock."""
+        return self.now
+
+    wall_ns = monotonic_ns
 
     def take(self, name: str, call: Callable[..., list[Effect]], *args: object) -> None:
         """Call a core, timed; keep what it wants done."""

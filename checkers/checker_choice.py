@@ -73,8 +73,10 @@ _HOMES = {
     "causal-reverse": "checkers.judges.causal:causal_reverse",
     "monotonic": "checkers.judges.monotonic:monotonic",
     "session-guarantees": "checkers.judges.sessions:session_guarantees",
+    "bounded-staleness": "checkers.judges.staleness:bounded_staleness",
     "lock": "checkers.judges.lock:lock",
     "election": "checkers.judges.election:election",
+    "ownership": "checkers.judges.ownership:ownership",
     "lease": "checkers.judges.lease:lease",
     "watch": "checkers.judges.watch:watch",
     "log": "checkers.judges.log:kafka_log",
@@ -314,6 +316,8 @@ def _implied(history: History, name: str) -> dict[str, object]:
     extra: dict[str, object] = {}
     if name in ("cas-register", "key-value") and header.get("failed_cas") == "observed":
         extra["failed_cas"] = "observed"
+    if name == "bounded-staleness" and "staleness_s" in header:
+        extra["bound_s"] = "inf" if header["staleness_s"] is None else header["staleness_s"]
     if "initial" in header and name in ("register", "cas-register", "key-value"):
         extra["init"] = header["initial"]
     if name == "multi-register" and "initial" in header:
@@ -480,6 +484,8 @@ def _fitting(history: History) -> list[str]:
         return _transactions(history)
     if have & {"watch"}:
         return ["watch"]
+    if have == {"act"} and _owners_act(history):
+        return ["ownership"]
     if have & {"campaign", "resign"}:
         return ["election"]
     if have & {"grant", "renew", "keepalive"}:
@@ -563,6 +569,12 @@ def _plain_write(micro: list[object]) -> object:
     if len(micro) == 3 and type(micro[1]) is int and type(micro[2]) is int:
         return micro[1], micro[2]
     return repr(micro[1:])
+
+
+def _owners_act(history: History) -> bool:
+    """Whether acts say whose they are, as owners of partitions do."""
+    outputs = _outputs(history, "act")
+    return bool(outputs) and all(isinstance(said, dict) and "epoch" in said for said in outputs)
 
 
 def _locks(history: History, have: frozenset[str]) -> list[str]:

@@ -30,9 +30,12 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         batch_entries_max, batch_bytes_max: bounds of one AppendEntries.
         pending_max: client requests waiting before new ones are told to retry.
         segment_bytes: size at which a log segment is full.
-        snapshot_entries: applied entries between snapshots.
+        snapshot_entries: applied entries between snapshots, at least; a large state waits until the
+            log has grown as large as its last snapshot, or up to twice that: each node at another
+            size.
         snapshot_keep_entries: entries kept below a snapshot for slow followers.
         snapshot_chunk_bytes: size of one InstallSnapshot chunk.
+        partition_part_bytes: size of one part of a partition that moves to another group.
         session_max: sessions remembered; the least recently used one is dropped, by the log.
         session_unanswered_max: answers remembered per session; a session with more is refused.
         history_revisions: revisions that stay readable without a compaction being asked for.
@@ -99,6 +102,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_entries: int = 10_000
     snapshot_keep_entries: int = 5_000
     snapshot_chunk_bytes: int = 512 * 1024
+    partition_part_bytes: int = 512 * 1024
     session_max: int = 10_000
     session_unanswered_max: int = 1_024
     history_revisions: int = 10_000

@@ -87,7 +87,7 @@ PATTERNS: tuple[Pattern, ...] = (
         4, "Leader and Followers", "consensus.leader_and_followers",
         "At most one leader in a generation; only it assigns indexes; its log has everything "
         "committed before.",
-        "A09 A64 A65 A67a A67d A67e A67g A67h A68a",
+        "A09 A59 A64 A65 A67a A67d A67e A67g A67h A68a",
     ),
     _pattern(
         5, "HeartBeat", "consensus.heartbeat",
@@ -97,7 +97,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         6, "Majority Quorum", "consensus.majority_quorum",
         "Any two quorums share a node.",
-        "A11 A11c A11d A11e A56 A58 A60 A61 A67i A68b A68c A68g A68j",
+        "A11 A11c A11d A11e A56 A57 A58 A60 A61 A67i A68b A68c A68g A68j",
     ),
     _pattern(
         7, "Generation Clock", "clocks.generation_clock",
@@ -143,12 +143,12 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         14, "Follower Reads", "data.follower_reads",
         "Each read has a declared mode and keeps it; a session never goes back in time.",
-        "A29 A29b A30 A31 A32 A33 A33b A43b A43c A68i",
+        "A29 A29b A29c A30 A31 A32 A33 A33b A43b A43c A68i",
     ),
     _pattern(
         15, "Versioned Value", "data.versioned_value",
         "A snapshot read at a version sees exactly what was committed up to it.",
-        "A34a A34b A34c A34d A08c",
+        "A34a A34b A34c A34d A34e A08c",
     ),
     _pattern(
         16, "Version Vector", "clocks.version_vector",

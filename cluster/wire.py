@@ -929,12 +929,16 @@ class Grouped(msgspec.Struct, frozen=True, array_like=True, tag="grouped"):
         group: whose it is.
         message: the message.
         stamp: the sender's hybrid timestamp; 0 if it has none.
+        sent: the sender's monotonic time in ns; 0 if it does not say.
+        back: the receiver's monotonic time, given back (``cluster.data.round_trips``); 0 for none.
     """
 
     generation: int
     group: str
     message: ReplicaMessage
     stamp: int = 0
+    sent: int = 0
+    back: int = 0
 
 
 class GroupRequest(msgspec.Struct, frozen=True, array_like=True, tag="g-request"):
@@ -945,7 +949,7 @@ class GroupRequest(msgspec.Struct, frozen=True, array_like=True, tag="g-request"
         token: comes back with the answer; another one for each copy of a request.
         group: who is asked.
         request: what is asked.
-        stamp: the sender's hybrid timestamp; 0 if it has none.
+        stamp, sent, back: as in :class:`Grouped`.
     """
 
     generation: int
@@ -953,16 +957,20 @@ class GroupRequest(msgspec.Struct, frozen=True, array_like=True, tag="g-request"
     group: str
     request: Request
     stamp: int = 0
+    sent: int = 0
+    back: int = 0
 
 
 class GroupResponse(msgspec.Struct, frozen=True, array_like=True, tag="g-response"):
-    """The answer of a node of that group, or of one that knows who is; ``token`` is the
-    question's."""
+    """The answer of a node of that group, or of one that knows who is; ``token`` is the question's,
+    and ``stamp``, ``sent`` and ``back`` are as in :class:`Grouped`."""
 
     generation: int
     token: int
     response: Response
     stamp: int = 0
+    sent: int = 0
+    back: int = 0
 
 
 Message: TypeAlias = (

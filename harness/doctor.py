@@ -15,11 +15,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from harness.databases import programs
 from harness.databases.programs import Program
+from harness.errors import SetupError
+
+if TYPE_CHECKING:
+    from harness.environments.network.netem import Tools
 
 #: How long one probe may take.
 PROBE_S = 5.0
@@ -144,25 +149,38 @@ def _loopback() -> Finding:
 
 def _netem() -> Finding:
     use = "delay and loss in --env netns, docker, ssh"
+    get = "a kernel with CONFIG_NET_SCH_NETEM; partitions work without it"
     if shutil.which("tc") is None:
         return Finding("netem", False, "tc not found", use, "apt install iproute2")
+    tools = _tried()
+    if tools is not None and tools.netem:
+        return Finding("netem", True, "tc adds it", use)
+    if tools is not None and "netem" in tools.why:
+        return Finding("netem", False, f"tc said: {tools.why['netem']}", use, get)
     for path in ("/sys/module/sch_netem", f"/lib/modules/{platform.release()}/kernel/net/sched"):
         if os.path.isdir(path) and (path.startswith("/sys") or _has_netem(path)):
             return Finding("netem", True, path, use)
     config = f"/boot/config-{platform.release()}"
-    get = "a kernel with CONFIG_NET_SCH_NETEM; partitions work without it"
     return Finding("netem", False, f"no sch_netem ({config} or modules)", use, get)
 
 
-def _kernel_faults() -> Finding:
-    """The tools that cut and slow links here, tried in a temporary namespace."""
+def _tried() -> Tools | None:
+    """What this kernel's links take, tried in a temporary namespace; None where that needs root."""
     from harness.environments import netns
+
+    if not sys.platform.startswith("linux") or os.geteuid() != 0:
+        return None
+    return netns.probe()
+
+
+def _kernel_faults() -> Finding:
+    """The tools that cut and slow links here."""
     from harness.environments.network import netem
 
     use = "faults of links in --env netns, docker, ssh: nftables, else iptables, else netem"
-    if not sys.platform.startswith("linux") or os.geteuid() != 0:
+    tools = _tried()
+    if tools is None:
         return Finding("kernel faults", False, "can be tried by root only", use, "run as root")
-    tools = netns.probe()
     get = "apt install nftables iproute2; partitions need no netem"
     return Finding("kernel faults", bool(tools.cut), netem.explain(tools), use, get)
 
@@ -172,14 +190,41 @@ def _has_netem(path: str) -> bool:
 
 
 def docker_daemon() -> Finding:
-    """Whether Docker's daemon answers."""
+    """Whether Docker's daemon answers the environment, which needs no program ``docker``."""
+    from harness.environments.machines.docker_daemon import Daemon, NoDaemon
+
     use = "--env docker"
-    if shutil.which("docker") is None:
-        return Finding("Docker", False, "not found", use, "apt install docker.io")
-    said = _said("docker", "info", "--format", "{{.ServerVersion}}")
-    if said is None:
-        return Finding("Docker", False, "its daemon does not answer", use, "start dockerd")
-    return Finding("Docker", True, f"engine {said}", use)
+    try:
+        return Finding("Docker", True, f"engine {Daemon().version()}", use)
+    except NoDaemon as error:
+        return Finding("Docker", False, f"its daemon {error.lacks}", use, error.get)
+    except SetupError as error:
+        return Finding("Docker", False, str(error), use, "restart Docker's daemon")
+
+
+def _docker_image() -> Finding:
+    """Whether the image is there that nodes run from, unless the user names another."""
+    from harness.environments import docker
+    from harness.environments.machines.docker_daemon import Daemon
+
+    use, get = "--env docker and docker-compose.yml", f"`{docker.BUILD}`"
+    try:
+        found = Daemon().image(docker.IMAGE)
+    except SetupError:
+        return Finding("Docker image", False, "Docker's daemon cannot be asked", use, get)
+    if found is None:
+        return Finding("Docker image", False, f"Docker has no {docker.IMAGE}", use, get)
+    made, size_mb = str(found["Created"])[:10], found["Size"] / 1e6
+    return Finding("Docker image", True, f"{docker.IMAGE} of {made}, {size_mb:.0f} MB", use)
+
+
+def _compose() -> Finding:
+    """The plugin of the program ``docker``, else the older program of that name."""
+    use, get = "docker-compose.yml", "apt install docker-compose, or Docker's plugin compose"
+    for words in (["docker", "compose"], ["docker-compose"]):
+        if said := _said(*words, "version", "--short"):
+            return Finding("Docker Compose", True, f"`{' '.join(words)}` {said}", use)
+    return Finding("Docker Compose", False, "not found", use, get)
 
 
 def _faketime() -> Finding:
@@ -230,7 +275,6 @@ def _zookeeper() -> Finding:
 
 def _galera() -> Finding:
     from harness.databases.galera import find_provider
-    from harness.errors import SetupError
 
     use, get = "--db galera", "`apt-get install mariadb-server galera-4 rsync`"
     try:
@@ -289,8 +333,15 @@ _PROBES: tuple[Callable[[], Finding], ...] = (
     _netem,
     _kernel_faults,
     _program("nftables", "partitions in --env netns", "apt install nftables", programs=["nft"]),
-    _program("iptables", "partitions in docker", "apt install iptables", programs=["iptables"]),
+    _program(
+        "iptables",
+        "Docker's daemon, and for partitions in --env netns without nftables",
+        "apt install iptables",
+        programs=["iptables"],
+    ),
     docker_daemon,
+    _docker_image,
+    _compose,
     _pressure,
     _faulty_disks,
     _volumes,

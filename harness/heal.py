@@ -91,11 +91,11 @@ class Healing(msgspec.Struct, frozen=True):
             return f"still there: {'; '.join(self.left)}"
         if not (self.stopped or self.removed):
             return "nothing of the run was found" if self.refused else "clean, nothing to do"
-        faults = f", faults open: {', '.join(self.open_faults)}" if self.open_faults else ""
-        return (
-            f"ended {len(self.stopped)} processes ({', '.join(self.stopped)}), "
-            f"removed {len(self.removed)} things{faults}"
-        )
+        done = ((self.stopped, "ended", "processes"), (self.removed, "removed", "things"))
+        said = [f"{did} {len(n)} {what} ({', '.join(n)})" for n, did, what in done if n]
+        if self.open_faults:
+            said.append(f"faults open: {', '.join(self.open_faults)}")
+        return ", ".join(said)
 
     @property
     def sentences(self) -> list[str]:
@@ -188,6 +188,24 @@ def heal_store(
         if not through_link and (found is None or found.state != "clean"):
             healings.append(heal_run(path.parent, by=by, consent=consent))
     return healings
+
+
+def orphan(store: Path) -> Path | None:
+    """The store's latest run, if its harness and its watchdog died before they cleaned up.
+
+    Args:
+        store: the store, which may not be there.
+    """
+    run_dir = (store / "latest").resolve()
+    if not run_dir.is_relative_to(store.resolve()):
+        return None
+    found = record.load(run_dir)
+    if found is None or found.state == "clean" or found.boot != processes.boot_id():
+        return None
+    keepers = [each.process for each in found.processes if each.role == "watchdog"]
+    if found.harness is not None:
+        keepers.append(found.harness)
+    return None if any(processes.running(each) for each in keepers) else run_dir
 
 
 def open_faults(run_dir: Path) -> list[str]:

@@ -19,24 +19,26 @@ For :mod:`harness.runner`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from random import Random
 
 import msgspec
 
+from checkers.core.verdict import Result
 from harness.costs import costs_per_commit, work_done
 from harness.databases.base import DB, Client, Logs, Stops
 from harness.environments.base import Environment, Homing, Killable, Leaving, Mortal
 from harness.errors import HarnessError
 from harness.every_node import EveryNode
-from harness.interpreter.faults import FaultRunner
+from harness.interpreter.faults import FaultRecord, FaultRunner
 from harness.interpreter.interpreter import Interpreter
 from harness.interpreter.runtime import Runtime
 from harness.leaders import LeaderWatch
 from harness.nemesis.base import Context, Nemesis, Plan
 from harness.nemesis.common import damaged
 from harness.recorder import Recorder, StoreError
+from harness.recovery import rest
 from harness.spec import TestSpec
 from harness.store import cannot_write
 from harness.timings import FINAL_TIMEOUTS, Timings
@@ -102,6 +104,9 @@ class Lifecycle:
         self._done_before: dict[str, int] = {}
         self._leaders = LeaderWatch(env, db)
         self.troubles: list[str] = []
+        #: what was measured of the leftovers of faults
+        self.remains: list[Result] = []
+        self.healed_ns = 0
         self._serving: list[str] = []  # nodes whose database ran when the faults began
         self._make_client = make_client
         self._on_tick = on_tick
@@ -224,29 +229,14 @@ class Lifecycle:
         self.phase = "heal"
         await self.faults.heal_rest()
         await self.env.heal_all()
-        deaths = self._deaths()
+        self.healed_ns = self.env.now_ns()
+        deaths = unexplained_deaths(self.env, self.faults.records.values())
         self.troubles = [*deaths, *await self._start_dead(), *await self.env.prove_clean()]
         for trouble in self.troubles:
             log.warning("after healing: %s", trouble)
 
     async def _alive(self, name: str) -> bool:
         return isinstance(self.env, Killable) and await self.env.alive(name)
-
-    def _deaths(self) -> list[str]:
-        """Databases that ended without a kill or another fault that explains it."""
-        if not isinstance(self.env, Mortal):
-            return []
-        starved = {
-            node
-            for record in self.faults.records.values()
-            if record.f.partition("-")[0] in EXPLAIN_DEATH
-            for node in record.nodes
-        }
-        return [
-            f"{name}: {', '.join(dict.fromkeys(how))} by itself (nodes/{name}/log)"
-            for name, how in self.env.deaths().items()
-            if name not in starved
-        ]
 
     async def _start_dead(self) -> list[str]:
         """Start databases that ran before the faults and do not now; what could not be started.
@@ -279,7 +269,11 @@ class Lifecycle:
             if not [name for name in damaged(self.env) if not await self._alive(name)]:
                 self.troubles.append(f"not every node serves after healing: {_first_line(error)}")
             log.warning("not every node serves after healing: %s", error)
-        await self.env.sleep(round(self.timings.quiesce_s * 1e9))
+        quiet_ns = round(self.timings.quiesce_s * 1e9)
+        faulty = bool(self.faults.records)
+        self.remains = await rest(
+            self.env, self.db, faulty=faulty, healed_ns=self.healed_ns, quiet_ns=quiet_ns
+        )
         if self.workload.final is None or self.interrupted:
             return
         self.phase = "final"
@@ -376,6 +370,23 @@ def planned(
         interval_ns=round(timings.nemesis_interval_s * 1e9),
         length_ns=timings.fault_ns,
     )
+
+
+def unexplained_deaths(env: Environment, records: Iterable[FaultRecord]) -> list[str]:
+    """Databases that ended without a kill or another fault that explains it."""
+    if not isinstance(env, Mortal):
+        return []
+    starved = {
+        node
+        for record in records
+        if record.f.partition("-")[0] in EXPLAIN_DEATH
+        for node in record.nodes
+    }
+    return [
+        f"{name}: {', '.join(dict.fromkeys(how))} by itself (nodes/{name}/log)"
+        for name, how in env.deaths().items()
+        if name not in starved
+    ]
 
 
 def _first_line(error: BaseException) -> str:

@@ -42,7 +42,8 @@ READY_WITHIN_S = 30.0
 #: A node that is asked to stop does so within its own 15 s; then it is killed.
 STOP_WITHIN_S = 20.0
 LOOK_EVERY_S = 0.05
-LOG_CHARS = 400
+#: of the end of a node's log, what a message shows
+LOG_LINES, LOG_CHARS = 3, 400
 
 
 class NodePlace(msgspec.Struct, frozen=True):
@@ -120,11 +121,13 @@ def up(
     for node in found.nodes:
         if not _pids(where, node):
             _start(where, found, node, arguments)
-    _wait("every node serves", lambda: all(_get(where, n, "/health") for n in found.nodes),
-          lambda: _last_words(where, found))  # fmt: skip
     _wait(
-        "a node leads, or need not", lambda: _led(where, found), lambda: _last_words(where, found)
+        lambda: all(_get(where, node, "/health") for node in found.nodes),
+        lambda: _not_serving(where, found),
+        where,
+        found,
     )
+    _wait(lambda: _led(where, found), lambda: _not_led(where, found), where, found)
     return found
 
 
@@ -288,20 +291,49 @@ def _get(where: Path, node: NodePlace, path: str) -> dict[str, Any] | None:
     return None
 
 
-def _wait(what: str, probe: Callable[[], bool], last_words: Callable[[], str]) -> None:
+def _wait(
+    probe: Callable[[], bool], trouble: Callable[[], str], where: Path, found: Playground
+) -> None:
+    """Wait until it is so.
+
+    Raises:
+        SetupError: it is not in time, or a node has ended; the message says what is so instead.
+    """
     end_s = time.monotonic() + READY_WITHIN_S
     while not probe():
-        if time.monotonic() > end_s:
-            raise SetupError(f"after {READY_WITHIN_S:g} s it is not so that {what}; {last_words()}")
+        ended = any(not _pids(where, node) for node in found.nodes)
+        if ended or time.monotonic() > end_s:
+            when = "" if ended else f"after {READY_WITHIN_S:g} s "
+            stop = f"what runs of it is stopped by: harness cluster down --dir {where}"
+            raise SetupError(f"{when}{trouble()}. {stop}")
         time.sleep(LOOK_EVERY_S)
 
 
-def _last_words(where: Path, found: Playground) -> str:
-    """The last log lines of nodes that do not run."""
+def _not_serving(where: Path, found: Playground) -> str:
+    """Which nodes do not serve, and what their logs say last."""
+    silent = [node for node in found.nodes if not _get(where, node, "/health")]
+    said = []
+    for node in silent:
+        what = "runs and does not serve" if _pids(where, node) else "does not run any more"
+        said.append(f"{node.name} {what}; {_last_words(where, node)}")
+    return "; ".join(said) or "a node served too late; it does now"
+
+
+def _not_led(where: Path, found: Playground) -> str:
+    """That no node leads, what each is, and what its log says last."""
     said = []
     for node in found.nodes:
-        if not _pids(where, node):
-            with contextlib.suppress(OSError):
-                text = (where / f"{node.name}.log").read_text("utf-8", "replace").strip()
-                said.append(f"{node.name} ended with: {text[-LOG_CHARS:]}")
-    return "; ".join(said) or f"see the logs in {where}"
+        answer = _get(where, node, "/status") or {}
+        said.append(f"{node.name} is {answer.get('role', 'silent')}; {_last_words(where, node)}")
+    return f"no node leads: {'; '.join(said)}"
+
+
+def _last_words(where: Path, node: NodePlace) -> str:
+    """Where the log of a node is, and how it ends."""
+    log = (where / f"{node.name}.log").resolve()
+    try:
+        lines = log.read_text("utf-8", "replace").strip().splitlines()
+    except OSError as error:
+        return f"its log {log} cannot be read: {error.strerror}"
+    text = " | ".join(line.strip() for line in lines[-LOG_LINES:])[-LOG_CHARS:]
+    return f"its log {log} ends with: {text}" if text else f"its log {log} is empty"

@@ -17,7 +17,16 @@ from typing import Any
 import msgspec
 
 from harness import registry
-from harness.databases.base import DB, BringsClient, Client, NeedsImage, Operations, RunsIn
+from harness.claims import OPTION, Claim, claim_of, level_claimed
+from harness.databases.base import (
+    DB,
+    BringsClient,
+    Client,
+    NeedsImage,
+    Operations,
+    ReadsWithin,
+    RunsIn,
+)
 from harness.environments.base import Environment, Prepared
 from harness.errors import Named, UsageError
 from harness.nemesis.base import Nemesis
@@ -45,6 +54,7 @@ class Parts(msgspec.Struct):
         nemeses: the faults' kinds for which faults are planned from the seed.
         driven: those that the workload's own generator asks for, by the name it uses.
         timings: how long things take.
+        claim: what the transactions are held to.
     """
 
     db: DB
@@ -53,6 +63,7 @@ class Parts(msgspec.Struct):
     nemeses: list[Nemesis]
     driven: dict[str, Nemesis] = {}
     timings: Timings = Timings()
+    claim: Claim = Claim()
 
     @property
     def by_name(self) -> dict[str, Nemesis]:
@@ -137,6 +148,8 @@ def _parts(
 ) -> Parts:
     made_workload = _workload(spec, seed, workload)
     made_db = _database(spec, seed, db, made_workload.objects)
+    made_workload, claim = _claiming(spec, seed, workload, made_workload, made_db)
+    made_workload = _judged_by_its_reads(made_workload, made_db)
     make_client = _client_maker(spec, seed, made_db, client, made_workload.objects)
     _check_operations(spec, made_db, make_client, made_workload)
     _check_environment(spec, made_db)
@@ -145,7 +158,18 @@ def _parts(
     composed = compose(list(spec.nemesis) if nemeses is None else list(nemeses))
     driven = _driven(made_workload, {nemesis.name: nemesis for nemesis in composed})
     timings = resolve_timings(spec, made_db)
-    return Parts(made_db, make_client, made_workload, composed, driven, timings)
+    return Parts(made_db, make_client, made_workload, composed, driven, timings, claim)
+
+
+def _judged_by_its_reads(workload: Workload, db: DB) -> Workload:
+    """The workload with the checker for reads as old as the database's may be."""
+    within_s = db.reads_within_s if isinstance(db, ReadsWithin) else 0.0
+    if not within_s or workload.judge_old_reads is None:
+        return workload
+    checker = workload.judge_old_reads(within_s)
+    return msgspec.structs.replace(
+        workload, checker=checker, model="bounded-staleness", reads_within_s=within_s
+    )
 
 
 def _driven(workload: Workload, planned: dict[str, Nemesis]) -> dict[str, Nemesis]:
@@ -175,14 +199,32 @@ def _database(spec: TestSpec, seed: int, given: SomeDB | None, objects: str) -> 
     return made
 
 
-def _workload(spec: TestSpec, seed: int, given: SomeWorkload | None) -> Workload:
+def _claiming(
+    spec: TestSpec, seed: int, given: SomeWorkload | None, made: Workload, db: DB
+) -> tuple[Workload, Claim]:
+    """The workload, built anew if the database names what is claimed; and the claim."""
+    named = level_claimed(spec, db, _found(spec, given))
+    if named:
+        made = _workload(spec, seed, given, claimed=named)
+    return made, claim_of(spec, db, made, named)
+
+
+def _found(spec: TestSpec, given: SomeWorkload | None) -> Any:
+    return registry.find("workload", spec.workload) if given is None else given
+
+
+def _workload(
+    spec: TestSpec, seed: int, given: SomeWorkload | None, *, claimed: tuple[str, ...] = ()
+) -> Workload:
     what = f"workload {spec.workload!r}"
-    found = registry.find("workload", spec.workload) if given is None else given
+    found = _found(spec, given)
     offered: dict[str, Any] = {"concurrency": spec.concurrency, "nodes": spec.nodes, "seed": seed}
     if spec.keys is not None:
         offered["keys"] = spec.keys
     if spec.rate_hz is not None:
         offered["rate_hz"] = spec.rate_hz
+    if claimed:
+        offered[OPTION] = claimed
     made = registry.build(what, found, options=spec.workload_options, offered=offered)
     if not isinstance(made, Workload):
         raise UsageError(f"{what} gave {made!r}; its function should return a workloads.Workload")

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -32,10 +33,12 @@ from checkers.core.verdict import Finding, Result, Verdict
 from harness.assumptions import assumptions_of
 from harness.environments.base import Environment
 from harness.errors import EXIT_INFRASTRUCTURE, STORE_ERRORS, SetupError
+from harness.heal import orphan
 from harness.lifecycle import Lifecycle
 from harness.nemesis.base import Nemesis
 from harness.progress import Progress
 from harness.recorder import Recorder, StoreError
+from harness.recovery import bounds_of
 from harness.resolve import (
     Parts,
     SomeClient,
@@ -147,12 +150,16 @@ def run(
     commit = commit_of_harness()
     facts = _facts(spec, parts, commit=commit, replay=replay)
     with _store_troubles(spec):
+        if not spec.quiet and (left := orphan(Path(spec.store))):
+            say(f"the run before this one left things behind; `harness heal {left}` removes them")
         point_latest(run_dir)
         write_json(run_dir / SPEC, {**msgspec.to_builtins(spec), **_identity(commit, replay)})
         if not spec.quiet:
             made_from = f"commit {commit}" if commit else f"version {version()}"
             say(f"seed {seed}  {made_from}  {replay}")
             say(f"run  {run_dir}")
+            if parts.claim.models:
+                say(f"claimed  {parts.claim}")
         with _logging_to(run_dir / "harness.log"):
             try:
                 return _Run(spec, parts, env, run_dir, facts, say).go()
@@ -280,8 +287,9 @@ class _Run:
             troubles=lifecycle.troubles,
             interrupted=lifecycle.interrupted,
             rate=lifecycle.rate,
-            extra=self.extra,
+            extra=[*self.extra, *lifecycle.remains],
             assumed=assumptions_of(self.parts.db),
+            bounds=bounds_of(self.parts.db),
         )
         counts = self.recorder.counts
         self.facts |= {
@@ -328,6 +336,8 @@ class _Run:
         header |= {"concurrency": facts["concurrency"], "version": facts["version"]}
         if self.parts.workload.model:
             header["model"] = self.parts.workload.model
+        if within_s := self.parts.workload.reads_within_s:
+            header["staleness_s"] = None if math.isinf(within_s) else within_s
         if facts["commit"]:
             header["commit"] = facts["commit"]
         return header
@@ -369,6 +379,8 @@ def _facts(spec: TestSpec, parts: Parts, *, commit: str, replay: str) -> dict[st
         "seed": spec.seed,
         "started": started.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "variant": variant,
+        "claimed": list(parts.claim.models),
+        "claimed_because": parts.claim.because,
         **_identity(commit, replay),
     }
 

@@ -27,8 +27,9 @@ import msgspec
 from checkers.core.budget import Budget
 from checkers.core.verdict import Finding, Result, Verdict
 from harness.assumptions import Exceeded, exceeded, excused, label
-from harness.databases.base import Assumptions
+from harness.databases.base import Assumptions, RecoveryBounds
 from harness.errors import Named
+from harness.recovery import beyond_bounds
 from harness.store import RESULTS, plain, write_json
 from workloads import Workload
 
@@ -98,6 +99,7 @@ def check_run(
     rate: tuple[float, float] | None = None,
     extra: Sequence[Result] = (),
     assumed: Assumptions = Assumptions(),  # noqa: B008 (frozen)
+    bounds: RecoveryBounds = RecoveryBounds(),  # noqa: B008 (frozen)
 ) -> Judgement:
     """Check the history of a run directory and weigh its evidence.
 
@@ -113,6 +115,7 @@ def check_run(
         rate: operations per second asked for and reached; None if nothing was asked for.
         extra: results from elsewhere (invariants of the simulation).
         assumed: what the database assumes; beyond it a violation is labelled.
+        bounds: how soon the database declares to recover; what took longer is marked.
 
     Raises:
         HistoryError: the history cannot be read.
@@ -123,7 +126,8 @@ def check_run(
     result = check_safely(workload.checker, history, Budget(time_s=time_s))
     results = [*extra, *(result.parts or [result])]
     if any(_bit(fault) for fault in faults):
-        results.append(_recovery(history))
+        results.append(measured_recovery(history, bounds))
+    troubles = [*troubles, *beyond_bounds(results)]
     evidence = weigh(
         history,
         faults,
@@ -179,11 +183,11 @@ def check_safely(checker: Any, history: Any, budget: Budget) -> Result:
     )
 
 
-def _recovery(history: Any) -> Result:
+def measured_recovery(history: Any, bounds: RecoveryBounds) -> Result:
     """How long the system took to answer again after each fault: measured, not checked."""
-    from checkers.judges.availability import recovery
+    from checkers.judges.recovery import recovery
 
-    measured = check_safely(recovery(), history, Budget())
+    measured = check_safely(recovery(declared_s=bounds.serves_s), history, Budget())
     return msgspec.structs.replace(measured, verdict=Verdict.VALID)
 
 

@@ -17,6 +17,7 @@ from checkers.core.verdict import Result, Verdict
 from checkers.judges.stats import failures
 from reports.operations import Operations, concurrency, inside_faults
 from reports.palette import GLYPHS, WORDS
+from reports.returns import returns
 from reports.run_directory import Run
 from reports.wording import count, duration, listing, one_line, show
 
@@ -140,6 +141,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("workload", None if found.get("workload") == found.get("test") else found.get("workload")),
         ("db", found.get("db")),
         ("variant", found.get("variant")),
+        ("claimed", _claimed_words(found.get("claimed"), found.get("claimed_because"))),
         ("env", found.get("env")),
         ("nemesis", found.get("nemesis")),
         ("nodes", found.get("nodes")),
@@ -154,6 +156,12 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("version", found.get("version")),
     ]
     return [(name, _fact(value)) for name, value in pairs if value not in (None, "", [], {})]
+
+
+def _claimed_words(models: Any, because: Any) -> Any:
+    """The consistency models that were claimed, and by whom."""
+    names = ", ".join(str(each) for each in models) if isinstance(models, list) else ""
+    return f"{names} ({because})" if names and because else names
 
 
 def _interrupted_words(by: Any) -> Any:
@@ -205,6 +213,7 @@ def exercised(run: Run, ops: Operations | None) -> list[tuple[str, str, str]]:
         pairs.append(("most open at once", f"{concurrency(ops):,}", "operations"))
         unknown = int((ops.outcome == 3).sum())
         pairs.append(("unknown outcomes", f"{unknown:,}", f"{unknown / len(ops):.1%} of all"))
+    pairs += _returned(run)
     share, inside = evidence.get("answered"), evidence.get("answered_in_faults")
     if isinstance(share, float):
         during = f"{inside:.1%} of those during faults" if isinstance(inside, float) else ""
@@ -213,6 +222,18 @@ def exercised(run: Run, ops: Operations | None) -> list[tuple[str, str, str]]:
     if noticed:
         pairs.append(("would have noticed", f"{len(noticed)}", listing(noticed, limit=12)))
     return pairs
+
+
+def _returned(run: Run) -> list[tuple[str, str, str]]:
+    """How soon the system answered after the healings of a run."""
+    found = returns(run)
+    if found is None:
+        return []
+    worst = max(found.rows, key=lambda row: (row.took_s is None, row.took_s or 0.0))
+    declared = "no bound declared" if found.bound_s is None else f"{found.bound} declared"
+    if found.beyond:
+        declared = f"{found.beyond} BEYOND the {found.bound} declared"
+    return [("answers after healing", worst.took, f"at worst; {declared}")]
 
 
 #: Kinds of failure shown of a run; the rest is counted.

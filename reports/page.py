@@ -20,13 +20,14 @@ from typing import Any
 
 import msgspec
 
-from reports import findings, nodes, overview
+from reports import findings, nodes, overview, returns
 from reports.embed import OPS_MAX, Embedded, embed
 from reports.operations import Operations, operations
 from reports.palette import EDGES, FaultStyle, fault_slots
 from reports.performance import QUANTILES, Performance, performance
 from reports.run_directory import Run
 from reports.svg import bands, cycle, strip
+from reports.svg import returns as returns_picture
 from reports.svg.element import Markup
 from reports.wording import count, duration, fault_value, one_line, plain, seconds
 
@@ -86,6 +87,7 @@ def _context(run: Run) -> dict[str, Any]:
         card.logs = [(node.name, node.around[card.anchor]) for node in read
                      if card.anchor in node.around]  # fmt: skip
     every = findings.numbered(run)
+    found_returns = returns.returns(run)
     return {
         "run": run,
         "name": one_line(run.name, limit=120),
@@ -101,6 +103,9 @@ def _context(run: Run) -> dict[str, Any]:
         "rows": _bucket_rows(measured),
         "strip": _strip(run, measured, styles, found),
         "faults": [_fault_row(f, styles) for f in run.faults[:FAULT_ROWS_MAX]],
+        "returns": found_returns,
+        "returned": [] if found_returns is None else returns.table(found_returns),
+        "returns_picture": _returns_picture(run, found_returns, styles),
         "faults_cut": max(0, len(run.faults) - FAULT_ROWS_MAX),
         "drawn": {
             one_line(f.f, limit=40): styles[f.f] for f in run.faults if f.outcome != "skipped"
@@ -118,6 +123,14 @@ def _context(run: Run) -> dict[str, Any]:
         if run.positions
         else duration(run.end_ns),
     }
+
+
+def _returns_picture(
+    run: Run, found: returns.Returns | None, styles: dict[str, FaultStyle]
+) -> Markup:
+    if found is None or run.positions:
+        return Markup("")
+    return returns_picture.draw(found, styles=styles, end_ns=run.end_ns)
 
 
 def _strip(

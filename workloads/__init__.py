@@ -28,6 +28,7 @@ WORKLOADS: dict[str, str] = {
     "long-fork": "workloads.long_fork:long_fork",
     "membership-convergence": "workloads.membership_convergence:membership_convergence",
     "monotonic": "workloads.monotonic:monotonic",
+    "ownership": "workloads.ownership:ownership",
     "queue": "workloads.queue:queue",
     "register": "workloads.register:register",
     "rw-register": "workloads.rw_register:rw_register",

@@ -186,7 +186,15 @@ def models_of(given: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def transactional(
-    *, name: str, objects: str, generator: Any, final: Any, checker: Checker, model: str, keys: str
+    *,
+    name: str,
+    objects: str,
+    generator: Any,
+    final: Any,
+    checker: Checker,
+    model: str,
+    keys: str,
+    claimed: tuple[str, ...] = (),
 ) -> Workload:
     """A workload whose only operation is ``txn``.
 
@@ -198,6 +206,7 @@ def transactional(
         checker: the isolation checker; availability and statistics are added.
         model: what the transactions are over.
         keys: what the keys are, in words.
+        claimed: the consistency models that the checker holds them to; none if it knows none.
     """
     return Workload(
         name=name,
@@ -208,5 +217,6 @@ def transactional(
         model=model,
         reads=frozenset(),
         operations=frozenset({"txn"}),
-        keys_description=keys,
+        keys_description=f"{keys}, claimed {', '.join(claimed)}" if claimed else keys,
+        claimed=claimed,
     )

@@ -29,7 +29,7 @@ ACTS_MAX = 3
 
 
 def election(
-    *, keys: int = 1, rate_hz: float = 50.0, lead_s: float = 1.0, fencing: bool = True
+    *, keys: int = 6, rate_hz: float = 50.0, lead_s: float = 0.15, fencing: bool = True
 ) -> Workload:
     """Elections.
 

@@ -19,7 +19,7 @@ from workloads.generator.base import Context, Generator, Op, Step
 from workloads.workload import Workload
 
 #: A holder renews at most so often before it gives the lease back or lets it end.
-RENEWALS_MAX = 2
+RENEWALS_MAX = 3
 
 
 class Leaseholder(Generator, frozen=True):
@@ -53,7 +53,7 @@ class Leaseholder(Generator, frozen=True):
                 # Some of those who are done let the lease run out, as the dead do.
                 ending = "revoke" if rng.random() < 0.7 else "pause"
                 following = self._at("renew" if self.left else ending, self.key, self.left)
-                return rest(context, (0.2 + 0.4 * rng.random()) * self.ttl_s, following)
+                return rest(context, (0.1 + 0.3 * rng.random()) * self.ttl_s, following)
             case "renew":
                 return context.fill("renew", self.key), self._at("renewed", self.key, self.left - 1)
             case "revoke":
@@ -74,7 +74,7 @@ class Leaseholder(Generator, frozen=True):
         return self._at("pause")
 
 
-def lease(*, keys: int = 2, rate_hz: float = 50.0, ttl_s: float = 2.0) -> Workload:
+def lease(*, keys: int = 8, rate_hz: float = 50.0, ttl_s: float = 1.0) -> Workload:
     """Leases.
 
     Args:

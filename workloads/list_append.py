@@ -59,5 +59,6 @@ def list_append(
         final=FinalTransactions(window),
         checker=check,
         model="list-append",
-        keys=f"append-only lists in transactions, claimed {', '.join(claimed)}",
+        keys="append-only lists in transactions",
+        claimed=claimed,
     )

@@ -135,12 +135,13 @@ class Holder(Generator, frozen=True):
 
 
 def lock(
-    *, keys: int = 1, rate_hz: float = 50.0, hold_s: float = 1.0, fencing: bool = False
+    *, keys: int = 5, rate_hz: float = 50.0, hold_s: float = 0.2, fencing: bool = False
 ) -> Workload:
     """Locks.
 
     Args:
-        keys: how many locks.
+        keys: how many locks. Several, so that one whose dead holder blocks it for a while does not
+            stand for the whole run; fewer than workers, or nobody waits for any.
         rate_hz: operations per second over all workers, at most.
         hold_s: how long a lock is held at most before the write, which takes half as long again at
             most; longer than the lock lives to provoke trouble without a pause.

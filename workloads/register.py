@@ -9,13 +9,18 @@ Every other worker only reads. A worker whose write hangs on a node that is cut 
 else until it gives up, and soon all workers of that node hang: then no worker would be left to
 read what the node still answers, which is where stale reads are.
 
+A database whose reads may be old says how old (``read_mode=bounded`` or ``stale`` of the reference
+cluster); then a read may be of a state that old, and writes are linearizable as ever.
+
 After healing every process reads every key: what was acknowledged must still be there.
 """
 
 from __future__ import annotations
 
 from checkers import linearizable, models
+from checkers.core.checker import Checker
 from checkers.judges.availability import availability
+from checkers.judges.staleness import bounded_staleness
 from checkers.judges.stats import stats
 from workloads import generator as gen
 from workloads.workload import Workload
@@ -60,10 +65,15 @@ def register(
         checker=linearizable(models.cas_register()) & stats() & availability(),
         model="cas-register",
         reads=frozenset({"read"}),
+        judge_old_reads=_old_reads,
         refusals=("the value", "the version", "there is"),
         operations=frozenset(name for name, share in shares.items() if share),
         keys_description="registers; values are unique in the run",
     )
+
+
+def _old_reads(within_s: float) -> Checker:
+    return bounded_staleness(bound_s=within_s) & stats() & availability()
 
 
 def _only_reads(thread: int | str) -> bool:

@@ -65,5 +65,6 @@ def rw_register(
         final=FinalTransactions(window),
         checker=named("rw-register", check),
         model="rw-register",
-        keys=f"registers in transactions, claimed {', '.join(claimed)}",
+        keys="registers in transactions",
+        claimed=claimed,
     )

@@ -25,12 +25,18 @@ class Workload(msgspec.Struct, kw_only=True):
             before the run begins.
         objects: what its keys are, which says what ``read`` and ``add`` mean: ``register``,
             ``list``, ``set``, ``counter``, ``siblings``, ``ids``, ``queue``, ``log``, ``lock``,
-            ``election``, ``lease``, ``watch``, ``bank``, ``scanned-set``, ``monotonic``,
+            ``election``, ``lease``, ``watch``, ``bank``, ``scanned-set``, ``monotonic``, ``owned``,
             ``txn-list``, ``txn-register`` or ``txn-predicates``. A database that takes an option
             ``objects`` is given it.
         nemeses: nemeses that the generator's nemesis thread asks for, where they cannot be seen in
             it because a function makes them; nothing is planned for these beside the generator.
+        judge_old_reads: makes the checker for a database whose reads may be of an older state, of
+            how much older (seconds, perhaps infinite): its options say so, as ``read_mode`` does of
+            the reference cluster. None where the workload is not about single reads.
+        reads_within_s: how old a read may be by the checker; filled in by the harness.
         keys_description: one phrase on what keys and values are, for reports.
+        claimed: the consistency models that its checker holds the transactions to; none for a
+            workload that is not about them.
     """
 
     generator: Any
@@ -43,4 +49,7 @@ class Workload(msgspec.Struct, kw_only=True):
     operations: frozenset[str] = frozenset()
     objects: str = "register"
     nemeses: tuple[str, ...] = ()
+    judge_old_reads: Callable[[float], Any] | None = None
+    reads_within_s: float = 0.0
     keys_description: str = ""
+    claimed: tuple[str, ...] = ()

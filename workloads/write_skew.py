@@ -91,5 +91,6 @@ def write_skew(
         final=FinalPairs(window),
         checker=named("rw-register", check),
         model="rw-register",
-        keys=f"pairs of registers in transactions, claimed {', '.join(claimed)}",
+        keys="pairs of registers in transactions",
+        claimed=claimed,
     )

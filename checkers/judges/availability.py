@@ -1,8 +1,9 @@
-"""How much of the time the system answered, and how soon after a fault it answered again.
+"""How much of the time the system answered.
 
 Availability is a measurement, not a law: a consistent store may refuse during a partition. The
-checkers here are VALID as long as they could measure, unless the caller sets a bound; they are
-UNKNOWN where there is nothing to measure (no operations, no times, no fault that was healed).
+checker is VALID as long as it could measure, unless the caller sets a bound; it is UNKNOWN where
+there is nothing to measure (no operations, no times). How soon after a fault the system answered
+again is the checker of :mod:`checkers.judges.recovery`.
 
 Time is the history's own: nanoseconds since the start. An operation counts at the moment it
 completed; one that never completed counts, as not answered, at its invocation.
@@ -10,7 +11,7 @@ completed; one that never completed counts, as not answered, at its invocation.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from checkers.core.budget import Budget
 from checkers.core.checker import Checker, named
@@ -109,83 +110,7 @@ def longest_gap(history: History, *, node: str | None = None) -> tuple[int, int,
         here = history.node[invoked] == list(history.nodes).index(node)
         invoked, good = invoked[here], good[here]
     answers = history.time_ns[history.pair[invoked[good]]]
-    return _longest_gap(answers[answers >= 0], *_spans(history, invoked))
-
-
-def recovery(*, within_s: float | None = None, name: str = "recovery") -> Checker:
-    """A checker of the time from the end of each fault to the next ``ok`` answer.
-
-    An answer counts if its operation was also invoked after the fault ended: one that was merely
-    stuck does not show that the system serves again. ``stats``: ``recoveries``, a list of
-    ``{fault, f, healed_at_s, recovery_s}`` (None where nothing was answered any more), and
-    ``median_s``, ``worst_s``.
-
-    Args:
-        within_s: a longer recovery, or none, makes the verdict INVALID; None to measure only.
-        name: the checker's name.
-    """
-
-    def measure(history: History, *, budget: Budget | None = None) -> Result:
-        healed = [f for f in history.faults if f.end_ns >= 0 and f.outcome != "skipped"]
-        moments = _moments(history)
-        if not healed or moments is None:
-            what = "no fault was healed during the run" if moments else "no operation has a time"
-            reason = f"there is nothing to measure: {what}"
-            return Result(checker=name, verdict=Verdict.UNKNOWN, reason=reason)
-        rows = [_recovery(history, fault) for fault in healed]
-        return _judge_recoveries(name, rows, within_s)
-
-    return named(name, measure)
-
-
-def _judge_recoveries(name: str, rows: list[dict[str, Any]], within_s: float | None) -> Result:
-    times = sorted(row["recovery_s"] for row in rows if row["recovery_s"] is not None)
-    lost = len(rows) - len(times)
-    found = {
-        "recoveries": rows,
-        "median_s": times[len(times) // 2] if times else None,
-        "worst_s": times[-1] if times else None,
-        "never": lost,
-    }
-    worst = f"the slowest took {times[-1]:.3f} s" if times else "nothing was answered any more"
-    reason = f"after {len(rows)} healed faults: {worst}"
-    if lost and times:
-        reason += f"; after {lost} nothing was answered any more"
-    result = Result(checker=name, verdict=Verdict.VALID, reason=reason, stats=found)
-    if within_s is None:
-        return result
-    for row in rows:
-        took = row["recovery_s"]
-        if took is None or took > within_s:
-            how = "nothing was answered" if took is None else f"the first answer took {took:.3f} s"
-            sentence = (
-                f"After fault {row['fault']} ({row['f']}) was healed at "
-                f"t={row['healed_at_s']:.3f} s, {how}; {within_s:g} s was allowed."
-            )
-            result.findings.append(
-                Finding(kind="slow-recovery", title="recovery too slow", sentence=sentence)
-            )
-    if result.findings:
-        result.verdict, result.reason = Verdict.INVALID, result.findings[0].sentence
-    return result
-
-
-def _recovery(history: History, fault: Fault) -> dict[str, object]:
-    import numpy as np
-
-    from checkers.history import OK
-
-    invoked = history.invocations
-    answered = invoked[history.outcomes() == OK]
-    fresh = answered[history.time_ns[answered] >= fault.end_ns]
-    done_ns = history.time_ns[history.pair[fresh]]
-    took = (int(np.min(done_ns)) - fault.end_ns) / 1e9 if len(fresh) else None
-    return {
-        "fault": fault.id,
-        "f": fault.f,
-        "healed_at_s": fault.end_ns / 1e9,
-        "recovery_s": took,
-    }
+    return _longest_gap(answers[answers >= 0], *asked_spans(history, invoked))
 
 
 def _moments(history: History) -> tuple[Ints, Bools, int, int] | None:
@@ -223,7 +148,7 @@ def _percent(share: float | None) -> str:
     return "none" if share is None else f"{share:.1%}"
 
 
-def _spans(history: History, invoked: Ints) -> tuple[Ints, Ints]:
+def asked_spans(history: History, invoked: Ints) -> tuple[Ints, Ints]:
     """When the system was being asked by some operations: begins and ends of spans, ascending.
 
     A span is a time in which operations were under way or followed each other closely; a longer

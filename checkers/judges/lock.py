@@ -18,7 +18,8 @@ With ``exclusive=False`` only tokens and fencing are checked, which is what save
 holders may be paused past its expiry: see Kleppmann, How to do distributed locking, 2016. With
 ``expires=True`` a finding of two holders says so.
 
-Elections are checked by the same rules in other words: :mod:`checkers.judges.election`.
+Elections and owners of partitions are checked by the same rules in other words:
+:mod:`checkers.judges.election`, :mod:`checkers.judges.ownership`.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class Words(NamedTuple):
             ``acquired the lock``, ``acquired it``, ``released it``, ``wrote``.
         two: the title of two at once.
         act: what an act is called.
+        token, tokens, fence: what a fencing token is called: in a sentence, all of them, and in
+            full.
     """
 
     takes: frozenset[str]
@@ -56,6 +59,9 @@ class Words(NamedTuple):
     two: str
     act: str
     instants: frozenset[str] = frozenset()
+    token: str = "token"
+    tokens: str = "fencing tokens"
+    fence: str = "fencing token"
 
 
 LOCK = Words(
@@ -249,13 +255,14 @@ def token_findings(history: History, holds: list[Hold], words: Words) -> list[Fi
 
 def _token_finding(history: History, holds: tuple[Hold, Hold], kind: str, words: Words) -> Finding:
     one, other = holds
-    how = "the same token" if kind == "duplicate-token" else f"the smaller token {other.token}"
+    same = kind == "duplicate-token"
+    how = f"the same {words.token}" if same else f"the smaller {words.token} {other.token}"
     instant = history.functions[int(history.f[one.acquire])] in words.instants
     did = "acted" if instant else words.took
     return Finding(
         kind=kind,
-        title="fencing tokens do not grow",
-        sentence=f"{who(history, one.acquire).capitalize()} {did} with token "
+        title=f"{words.tokens} do not grow",
+        sentence=f"{who(history, one.acquire).capitalize()} {did} with {words.token} "
         f"{one.token} at {at(history, one.acquired)}, and {who(history, other.acquire)} then with "
         f"{how} at {at(history, other.acquired)}.",
         ops=tuple(sorted((one.acquire, other.acquire))),
@@ -284,10 +291,10 @@ def _stale(history: History, newer: Act, stale: Act, words: Words) -> Finding:
     one, other = newer.row, stale.row
     return Finding(
         kind="stale-token-accepted",
-        title=f"{words.act} with a stale fencing token was accepted",
-        sentence=f"{who(history, other.invoke).capitalize()} {words.acted} with token "
+        title=f"{words.act} with a stale {words.fence} was accepted",
+        sentence=f"{who(history, other.invoke).capitalize()} {words.acted} with {words.token} "
         f"{stale.token} at {at(history, other.complete)} and it was accepted, although {words.act} "
-        f"with token {newer.token} had been accepted at {at(history, one.complete)}.",
+        f"with {words.token} {newer.token} had been accepted at {at(history, one.complete)}.",
         ops=tuple(sorted((one.invoke, other.invoke))),
         because=(Because("realtime", source=one.invoke, target=other.invoke, value=newer.token),),
         detail={"tokens": [newer.token, stale.token]},

@@ -23,7 +23,7 @@ class _Halves(Configuration, frozen=True, array_like=True):
 class HalfIsEnough(Membership):
     """A membership that counts to half."""
 
-    def electorate(self) -> Configuration:
+    def electorate(self, mark: int) -> Configuration:
         """The configuration in force, of which half decides."""
         found = self.current
         return _Halves(found.voters, found.learners, found.outgoing)

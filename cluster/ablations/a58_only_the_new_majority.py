@@ -16,7 +16,7 @@ from cluster.consensus.membership import Configuration, Membership
 class OnlyTheNewMajority(Membership):
     """A membership for which a change is done when it begins."""
 
-    def electorate(self) -> Configuration:
+    def electorate(self, mark: int) -> Configuration:
         """The incoming voters alone."""
         return Configuration(self.current.voters, self.current.learners)
 

@@ -13,7 +13,7 @@ from cluster.consensus.membership import Configuration, Membership
 class LearnersCount(Membership):
     """A membership in which every member decides."""
 
-    def electorate(self) -> Configuration:
+    def electorate(self, mark: int) -> Configuration:
         """Voters and learners alike."""
         found = self.current
         return Configuration((*found.voters, *found.learners), (), found.outgoing)

@@ -79,12 +79,10 @@ class IdempotentReceiver:
             None if it must be applied now and its answer given to :meth:`remember`; else the answer
             and the index it belongs to: the remembered one, or why the command is not applied.
         """
-        seq = logged.seq
-        if self.sessions.find(logged.session) is None and not self.sessions.may_begin(
-            logged.opened_after
-        ):
+        seq, name, sessions = logged.seq, logged.session, self.sessions
+        if sessions.find(name) is None and not sessions.may_begin(logged.opened_after):
             return ("expired", None, "the session is forgotten: begin a new one"), index
-        session = self.sessions.use(logged.session, index)
+        session = sessions.use(name, index)
         session.forget_below(logged.first_unanswered)
         if self.was_applied(session, seq):
             self.duplicates += 1

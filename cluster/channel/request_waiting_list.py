@@ -15,7 +15,7 @@ the waiter's own entry, after it was applied. At most one waiter per index.
 
 What breaks without it. A27a: an answer at append. A27c: a client that is never answered, and a list
 that grows. A27d: a deposed leader that says ``fail``. A27b (not built): a list keyed by index alone
-would say ok for another client's command, if waiters were not abandoned before.
+says ok for another client's command; so it would be if deposed leaders kept their waiters, too.
 
 Source: Joshi, "Request Waiting List". Pure bookkeeping, used by ``cluster.core.replica``.
 """

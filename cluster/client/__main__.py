@@ -9,18 +9,21 @@
     python -m cluster.client --nodes ... transfer [n3]
     python -m cluster.client --nodes ... range config/ --limit 10
     python -m cluster.client --nodes ... txn '{"then": [["put", "x", 1], ["incr", "n", 1]]}'
-    python -m cluster.client --nodes ... watch config/ --after 17
+    python -m cluster.client --nodes ... watch config/ [--after 17]       (from now on, or later)
     python -m cluster.client --nodes ... lease grant 10
     python -m cluster.client --nodes ... lock nightly-job -- ./job.sh     (held while it runs)
     python -m cluster.client --nodes ... elect scheduler host-7
     python -m cluster.client --nodes ... snapshot save keys.jsonl
+    python -m cluster.client --nodes ... data run 'read x' 'append log 7' (role data: partitions)
+    python -m cluster.client --nodes ... partitions
     python -m cluster.client --admin 127.0.0.1:8001 hash
     python -m cluster.client --admin 127.0.0.1:8001 status
 
 A cluster that has a token is asked with ``--token-file FILE``, or with the variable
 SPLITBRAIN_TOKEN set. Values are JSON; what is no JSON is taken as a string. The answer is JSON on
-stdout. Exit codes: 0 ok, 1 refused (fail), 2 unknown outcome, 3 the options are wrong or nothing
-could be reached.
+stdout. Exit codes: 0 ok; 1 refused (fail); 2 unknown outcome: it may have happened; 3 no node could
+be reached, or none answered in time: it did not happen; 254 what was asked for cannot be, and why
+is said on stderr; 130 interrupted. ``lock`` and ``elect`` end with the exit code of their command.
 """
 
 from __future__ import annotations
@@ -28,18 +31,30 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, NoReturn
 
+from cluster.client import data_words
 from cluster.client.asyncio_client import AsyncioClient
-from cluster.client.words import RecipeError, add_parsers, say
-from cluster.data.follower_reads import READ_MODES
+from cluster.client.words import (
+    INTERRUPTED,
+    NOT_ANSWERED,
+    USAGE,
+    RecipeError,
+    add_parsers,
+    add_reading,
+    code_of,
+    say,
+    seconds,
+)
 from cluster.runtime.options import OptionError, parse_address, parse_peers
 from cluster.runtime.tls import BadCertificate, client_context
 from cluster.runtime.token import BadToken, read_token
+from cluster.spelling import nearest
 from cluster.wire import Command
 
 #: ``member WORD`` -> the request
@@ -50,11 +65,24 @@ _MEMBER_OPS = {
     "remove": "remove-member",
     "leave": "remove-member",
 }
+#: argparse's sentence about a word that is none of those there are
+_CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)")
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **settings: Any) -> None:
+        # Kept as written: descriptions and examples have lines of their own.
+        settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**settings)
+
     def error(self, message: str) -> NoReturn:
-        raise OptionError(message)
+        found = _CHOICE.search(message)
+        if found is None:
+            raise OptionError(f"{message}; see {self.prog} --help")
+        word, choices = found[1], found[2].replace("'", "").split(", ")
+        near = nearest(word, choices)
+        guess = f"; did you mean {near}?" if near else f"; there are {', '.join(choices)}"
+        raise OptionError(f"there is no {word!r} here{guess}")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -63,17 +91,24 @@ def main(arguments: Sequence[str]) -> int:
         own, command = _split(arguments)
         given = _parser().parse_args(own)
         if command:
-            given.command += command
+            given.command = [*given.command, *command]
         if given.op in ("status", "hash"):
             return _ask_admin(given)
         return asyncio.run(_call(given))
-    except (OptionError, BadCertificate, BadToken, RecipeError) as error:
-        print(f"python -m cluster.client: {error}", file=sys.stderr)
-        return 3
+    except (OptionError, BadCertificate, BadToken) as error:
+        return _told(str(error), USAGE)
+    except RecipeError as error:
+        return _told(str(error), code_of(error.done))
     except OSError as error:
         why = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        print(f"python -m cluster.client: {why}", file=sys.stderr)
-        return 3
+        return _told(why, NOT_ANSWERED)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _told(sentence: str, code: int) -> int:
+    print(f"python -m cluster.client: {sentence}", file=sys.stderr)
+    return code
 
 
 def _split(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
@@ -88,43 +123,64 @@ def _split(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
     if rest[:1] not in (["lock"], ["elect"]) or "--" not in rest:
         return arguments, []
     end = place + rest.index("--")
+    if not arguments[end + 1 :]:
+        raise OptionError(f"{rest[0]}: nothing comes after --, where a command should be")
     return arguments[:end], arguments[end + 1 :]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m cluster.client", description="One command to a cluster.")
+    _, examples, codes = (__doc__ or "").split("\n\n", 2)
+    parser = _Parser(
+        prog="python -m cluster.client",
+        description="One command to a cluster.",
+        epilog=f"examples:\n{examples}\n\n{codes}",
+    )
     parser.add_argument("--nodes", default="", metavar="N=HOST:PORT,...", help="the nodes")
-    parser.add_argument("--admin", default="", metavar="HOST:PORT,...", help="for status")
-    parser.add_argument("--cluster", default="splitbrain", metavar="NAME")
-    parser.add_argument("--timeout", type=float, default=5.0, metavar="S")
+    parser.add_argument(
+        "--admin", default="", metavar="HOST:PORT,...", help="admin endpoints, for status and hash"
+    )
+    parser.add_argument(
+        "--cluster", default="splitbrain", metavar="NAME", help="its name (now %(default)s)"
+    )
+    parser.add_argument(
+        "--timeout", type=seconds, default=5.0, metavar="S",
+        help="seconds until a command is given up (now %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--token-file", metavar="FILE", help="the cluster's token")
     for name, help in (("ca", "authority"), ("cert", "certificate"), ("key", "its key")):
         parser.add_argument(f"--tls-{name}", type=Path, metavar="FILE", help=help)
-    ops = parser.add_subparsers(dest="op", required=True, parser_class=_Parser)
+    ops = parser.add_subparsers(
+        dest="op", required=True, parser_class=_Parser, metavar="COMMAND", title="commands"
+    )
     get = ops.add_parser("get", help="read a key")
     get.add_argument("key")
-    get.add_argument("--revision", type=int, action="append", dest="revisions", default=[])
-    get.add_argument("--mode", default="linearizable", choices=READ_MODES)
-    get.add_argument("--staleness", type=float, default=0.0, metavar="S", help="of mode bounded")
+    get.add_argument(
+        "--revision", type=int, action="append", dest="revisions", default=[], metavar="R",
+        help="as of this revision",
+    )  # fmt: skip
+    add_reading(get)
     get.set_defaults(values=("revisions",))
-    get.add_argument("--node", default="", help="ask this node; with --mode stale, only it")
-    for op, values in (
-        ("put", ("value",)),
-        ("cas", ("old", "new")),
-        ("append", ("item",)),
-        ("incr", ("amount",)),
-        ("delete", ()),
+    for op, values, help in (
+        ("put", ("value",), "give a key a value; answers its version"),
+        ("cas", ("old", "new"), "give a key a new value if it has the old one (null: if absent)"),
+        ("append", ("item",), "add to a list; answers its length"),
+        ("incr", ("amount",), "add to a number, 1 unless said; answers the sum"),
+        ("delete", (), "remove a key; answers whether it was there"),
     ):
-        command = ops.add_parser(op)
+        command = ops.add_parser(op, help=help)
         command.add_argument("key")
         for value in values:
             command.add_argument(value, type=_value, nargs="?" if op == "incr" else None, default=1)
         command.set_defaults(values=values, mode="linearizable", node="", staleness=0.0)
         if op == "put":
-            command.add_argument("--lease", action="append", dest="leases", default=[])
+            command.add_argument(
+                "--lease", action="append", dest="leases", default=[], metavar="ID",
+                help="the key ends with this lease",
+            )  # fmt: skip
             command.set_defaults(values=("value", "leases"))
     _member_parsers(ops)
     add_parsers(ops, _Parser)
+    data_words.add_parsers(ops, _Parser)
     ops.add_parser("status", help="what each node believes, from its admin endpoint")
     ops.add_parser("hash", help="hash of each node's state, and the index it is of")
     return parser
@@ -229,7 +285,7 @@ def _ask_admin(given: argparse.Namespace) -> int:
             print(json.dumps({"admin": str(address), "error": str(error)}))
         finally:
             connection.close()
-    return 0 if reached else 3
+    return 0 if reached else NOT_ANSWERED
 
 
 if __name__ == "__main__":

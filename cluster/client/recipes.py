@@ -27,6 +27,7 @@ from typing import Any, Protocol
 
 from cluster.client.session import Complete
 from cluster.core.lease import LeaseHolder
+from cluster.core.state_watch import Watcher
 from cluster.wire import Command
 
 LOCKS, ELECTIONS = "lock/", "election/"
@@ -35,7 +36,16 @@ WATCH_S = 3600.0
 
 
 class RecipeError(Exception):
-    """A step was refused, or its outcome is unknown; the message says which and why."""
+    """A step was refused, or its outcome is unknown; the message says which and why.
+
+    Args:
+        message: the sentence.
+        done: the step's outcome.
+    """
+
+    def __init__(self, message: str, done: Complete) -> None:
+        super().__init__(message)
+        self.done = done
 
 
 class Client(Protocol):
@@ -169,7 +179,7 @@ class Held:
             return False
         done = await self._client.call(Command("lease-revoke", lease))
         if done.status == "unknown":
-            raise RecipeError(f"whether {self._key} was given up is unknown: {done.error}")
+            raise RecipeError(f"whether {self._key} was given up is unknown: {done.error}", done)
         return done.status == "ok"
 
     def _now_ns(self) -> int:
@@ -204,7 +214,7 @@ class Held:
     async def _done(self, op: str, key: str, *args: Any) -> Complete:
         done = await self._client.call(Command(op, key, args))
         if done.status != "ok":
-            raise RecipeError(f"{op} for {self._key}: {done.status}: {done.error}")
+            raise RecipeError(f"{op} for {self._key}: {done.status}: {done.error}", done)
         return done
 
 
@@ -285,10 +295,16 @@ async def events(client: Client, prefix: str, *, after: int) -> AsyncIterator[di
     Raises:
         RecipeError: ``compacted``: changes after that revision are gone; read the keys again.
     """
+    watcher = Watcher(after)
     while True:
-        done = await client.call(Command("watch", prefix, ({"after": after},)), timeout_s=WATCH_S)
+        watch = Command("watch", prefix, (watcher.options(),))
+        done = await client.call(watch, timeout_s=WATCH_S)
         if done.status != "ok":
-            raise RecipeError(f"the watch of {prefix!r} after {after}: {done.error}")
+            more = ""
+            if done.error.startswith("compacted"):
+                more = ": what changed before is gone; read the keys, and watch after that revision"
+            failed = f"the watch of {prefix!r} after {watcher.after}: {done.error}{more}"
+            raise RecipeError(failed, done)
         for event in done.value["events"]:
             yield event
-        after = done.value["revision"]
+        watcher.told(done.value["revision"])

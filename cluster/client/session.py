@@ -83,6 +83,7 @@ class Complete(msgspec.Struct, frozen=True):
         revision: log index of the effect, or at which it was read.
         error: why, unless ok.
         node: the one that answered, or was asked last; "" if none was.
+        answered: whether a node said so; False where the client gave up.
     """
 
     id: int
@@ -91,6 +92,7 @@ class Complete(msgspec.Struct, frozen=True):
     revision: int = 0
     error: str = ""
     node: NodeId = ""
+    answered: bool = False
 
 
 Action: TypeAlias = Connect | SendRequest | Complete | SetTimer
@@ -355,7 +357,7 @@ class ClientSession:
         pending.answered(response.error or status)
         if status in ("ok", "fail"):
             routing.answered()
-            self._complete(pending, status, response.value, response.revision, response.error)
+            self._complete(pending, status, response)
         elif status == "expired":
             pending.in_doubt = True
             self._begin_anew(response.revision)
@@ -383,16 +385,19 @@ class ClientSession:
             elif pending.seq:
                 pending.seq = self._name.number()
 
-    def _complete(
-        self, pending: _Pending, status: str, value: Any, revision: int, error: str
-    ) -> None:
+    def _complete(self, pending: _Pending, status: str, said: Response) -> None:
         self._pending.remove(pending)
-        error = "" if status == "ok" else error or pending.last_error
-        self._out.append(Complete(pending.id, status, value, revision, error, pending.last_node))
+        error = "" if status == "ok" else said.error or pending.last_error
+        node = pending.last_node
+        self._out.append(
+            Complete(pending.id, status, said.value, said.revision, error, node, answered=True)
+        )
 
     def _give_up(self, pending: _Pending, why: str) -> None:
+        self._pending.remove(pending)
         status = "unknown" if pending.writes and pending.in_doubt else "fail"
-        self._complete(pending, status, None, 0, why)
+        why = why or pending.last_error
+        self._out.append(Complete(pending.id, status, error=why, node=pending.last_node))
 
     # -- connections ------------------------------------------------------------------------------
 
@@ -481,7 +486,7 @@ class ClientSession:
         self._out.append(SendRequest(self._channel.epoch, request))
 
     def _set_timer(self, now_ns: int) -> None:
-        wanted_ns = min((pending.due_ns for pending in self._pending), default=NEVER_NS)
+        wanted_ns = min([pending.due_ns for pending in self._pending], default=NEVER_NS)
         if self._probe:
             wanted_ns = min(wanted_ns, self._probe_until_ns)
         if self._pending and self._routing.wait_until_ns > now_ns:

@@ -11,31 +11,48 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from cluster.client.asyncio_client import AsyncioClient
 from cluster.client.recipes import Election, Held, Lock, RecipeError, events
 from cluster.client.session import Complete
+from cluster.client.snapshot_file import BadSnapshot, SnapshotWriter, read_snapshot
+from cluster.data.follower_reads import READ_MODES
 from cluster.runtime.options import OptionError
 from cluster.wire import Command
 
 EXIT = {"ok": 0, "fail": 1, "unknown": 2}
+#: exit codes: no node gave an answer; what was asked for cannot be; the user interrupted it
+NOT_ANSWERED, USAGE, INTERRUPTED = 3, 254, 130
 #: variable in which the command that a lock or leadership is held for finds its fencing token
 FENCING_TOKEN = "SPLITBRAIN_FENCING_TOKEN"
-#: keys written by one transaction of ``snapshot restore``
+#: keys written by one transaction of ``snapshot restore``, and about how many bytes of them
 RESTORED_AT_ONCE = 100
+RESTORED_BYTES = 1024 * 1024
 #: keys read at once by ``snapshot save``
 SAVED_AT_ONCE = 1_000
+#: a longer time is a mistake
+SECONDS_MAX = 1e9
+#: above every key
+LAST_KEY = "\U0010ffff"
 
 Carry: TypeAlias = Callable[[AsyncioClient, argparse.Namespace], Coroutine[Any, Any, int]]
 
 
-def say(done: Complete) -> int:
-    """Print an outcome; its exit code."""
+def say(done: Complete, **more: Any) -> int:
+    """Print an outcome, and what else there is to say; its exit code."""
     fields = ("status", "value", "revision", "error", "node")
-    print(json.dumps({name: getattr(done, name) for name in fields}, default=repr))
+    print(json.dumps({**{name: getattr(done, name) for name in fields}, **more}, default=repr))
+    return code_of(done)
+
+
+def code_of(done: Complete) -> int:
+    """The exit code for an outcome: a failure without a node's answer is no refusal."""
+    if done.status == "fail" and not done.answered:
+        return NOT_ANSWERED
     return EXIT.get(done.status, 2)
 
 
@@ -50,9 +67,40 @@ def add_parsers(ops: Any, parser_class: type[argparse.ArgumentParser]) -> None:
     compact.add_argument("revision", type=int)
     compact.set_defaults(carry=_compact, node="", key="")
     snapshot = ops.add_parser("snapshot", help="all keys, at one revision, to or from a file")
-    snapshot.add_argument("word", choices=("save", "restore"))
+    snapshot.add_argument(
+        "word",
+        choices=("save", "restore"),
+        help="save: to a new file; restore: put its keys, and leave all others as they are",
+    )
     snapshot.add_argument("file", type=Path)
     snapshot.set_defaults(carry=_snapshot, node="", key="")
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add the options of reads: the mode, and the node to ask."""
+    parser.add_argument(
+        "--mode", default="linearizable", choices=READ_MODES, help="what the read promises"
+    )
+    parser.add_argument(
+        "--staleness", type=seconds, default=0.0, metavar="S",
+        help="of mode bounded: how many seconds old the answer may be",
+    )  # fmt: skip
+    parser.add_argument("--node", default="", help="ask this node; with --mode stale, only it")
+
+
+def seconds(text: str) -> float:
+    """A number of seconds, as options take it.
+
+    Raises:
+        argparse.ArgumentTypeError: it is negative, or no number.
+    """
+    try:
+        duration_s = float(text)
+    except ValueError:
+        duration_s = -1.0
+    if not 0 <= duration_s < SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, 0 or above")
+    return duration_s
 
 
 def _range_parser(ops: Any) -> None:
@@ -63,8 +111,8 @@ def _range_parser(ops: Any) -> None:
     parser.add_argument("--revision", type=int, help="as of this revision")
     parser.add_argument("--keys-only", action="store_true")
     parser.add_argument("--count-only", action="store_true")
-    parser.add_argument("--mode", default="linearizable")
-    parser.set_defaults(carry=_range, node="")
+    add_reading(parser)
+    parser.set_defaults(carry=_range)
 
 
 def _txn_parser(ops: Any) -> None:
@@ -80,8 +128,13 @@ def _txn_parser(ops: Any) -> None:
 def _watch_parser(ops: Any) -> None:
     parser = ops.add_parser("watch", help="print changes of keys that begin with KEY, a line each")
     parser.add_argument("key")
-    parser.add_argument("--after", type=int, default=0, help="the revision to begin after")
-    parser.add_argument("--events", type=int, default=0, help="end after so many; 0 for never")
+    parser.add_argument(
+        "--after", type=int, metavar="R",
+        help="begin after this revision, 0 for the first; from now on if not given",
+    )  # fmt: skip
+    parser.add_argument(
+        "--events", type=int, default=0, metavar="N", help="end after so many; 0 for never"
+    )
     parser.set_defaults(carry=_watch, node="")
 
 
@@ -98,7 +151,7 @@ def _lease_parsers(ops: Any, parser_class: type[argparse.ArgumentParser]) -> Non
         parser = words.add_parser(word, help=help)
         parser.set_defaults(carry=_lease, node="", key="")
         if word == "grant":
-            parser.add_argument("ttl_s", type=float, metavar="SECONDS")
+            parser.add_argument("ttl_s", type=seconds, metavar="SECONDS")
             parser.add_argument("--id", dest="key", default="")
         elif word != "list":
             parser.add_argument("key", metavar="ID")
@@ -110,11 +163,16 @@ def _held_parsers(ops: Any) -> None:
         parser.add_argument("key", metavar="NAME")
         if op == "elect":
             parser.add_argument("candidate", help="what others read as the leader")
-        parser.add_argument("--ttl", type=float, default=10.0, metavar="S")
-        parser.add_argument("--wait", type=float, metavar="S", help="give up after so long")
+        parser.add_argument(
+            "--ttl", type=seconds, default=10.0, metavar="S",
+            help="how long it stays taken if this client dies (now %(default)s)",
+        )  # fmt: skip
+        parser.add_argument("--wait", type=seconds, metavar="S", help="give up after so long")
         parser.add_argument(
             "command",
             nargs="*",
+            default=[],
+            metavar="COMMAND",
             help=f"after --, a command to run meanwhile, with {FENCING_TOKEN} set",
         )
         parser.set_defaults(carry=_hold, node="")
@@ -126,7 +184,8 @@ def _held_parsers(ops: Any) -> None:
 async def _range(client: AsyncioClient, given: argparse.Namespace) -> int:
     names = ("end", "limit", "revision", "keys_only", "count_only")
     options = {name: getattr(given, name) for name in names if getattr(given, name)}
-    return say(await client.call(Command("range", given.key, (options,)), mode=given.mode))
+    how = {"mode": given.mode, "node": given.node, "staleness_s": given.staleness}
+    return say(await client.call(Command("range", given.key, (options,)), **how))
 
 
 async def _txn(client: AsyncioClient, given: argparse.Namespace) -> int:
@@ -145,7 +204,11 @@ async def _txn(client: AsyncioClient, given: argparse.Namespace) -> int:
 
 async def _watch(client: AsyncioClient, given: argparse.Namespace) -> int:
     left = given.events
-    async for event in events(client, given.key, after=given.after):
+    now = await client.call(Command("get", ""))  # a watch alone waits for nodes that are not there
+    if now.status != "ok":
+        raise RecipeError(f"the watch of {given.key!r}: {now.error}", now)
+    after = now.revision if given.after is None else given.after
+    async for event in events(client, given.key, after=after):
         print(json.dumps(event), flush=True)
         left -= 1
         if left == 0:
@@ -170,15 +233,41 @@ async def _hold(client: AsyncioClient, given: argparse.Namespace) -> int:
         print(json.dumps({"status": "fail", "error": f"{given.key} was not free in time"}))
         return 1
     print(json.dumps({"status": "ok", "token": held.token}), flush=True)
+    code = 0
     try:
         if given.command:
-            variables = {**os.environ, FENCING_TOKEN: str(held.token)}
-            process = await asyncio.create_subprocess_exec(*given.command, env=variables)
-            return await process.wait()
-        await asyncio.Event().wait()
-        return 0
+            code = await _run_command(given.command, held.token)
+        else:
+            _note(
+                f"{given.op} {given.key}: held until you interrupt this (Ctrl-C); to hold it while "
+                f"a command runs: {given.op} {given.key} ... -- COMMAND"
+            )
+            await asyncio.Event().wait()
     finally:
-        await held.give_up()
+        if not await held.give_up():
+            _note(f"{given.op} {given.key}: its lease had ended before: another may have had it")
+    return code
+
+
+async def _run_command(command: list[str], token: int) -> int:
+    """Run a command to its end; its exit code, as shells tell it."""
+    variables = {**os.environ, FENCING_TOKEN: str(token)}
+    try:
+        process = await asyncio.create_subprocess_exec(*command, env=variables)
+    except OSError as error:
+        raise OptionError(f"{command[0]!r} cannot be run: {error.strerror}") from None
+    try:
+        code = await process.wait()
+    except asyncio.CancelledError:  # interrupted: nothing may run on when the lock is free
+        with suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+        raise
+    return code if code >= 0 else 128 - code
+
+
+def _note(sentence: str) -> None:
+    print(f"python -m cluster.client: {sentence}", file=sys.stderr, flush=True)
 
 
 async def _compact(client: AsyncioClient, given: argparse.Namespace) -> int:
@@ -189,51 +278,79 @@ async def _snapshot(client: AsyncioClient, given: argparse.Namespace) -> int:
     return await (_save if given.word == "save" else _restore)(client, given.file)
 
 
+class _Refused(Exception):
+    """A step of several was not done: its outcome is the word's."""
+
+    def __init__(self, done: Complete) -> None:
+        super().__init__(done.error)
+        self.done = done
+
+
 async def _save(client: AsyncioClient, file: Path) -> int:
-    """All keys as of one revision: a line for each."""
-    start, revision, count = "", 0, 0
-    with file.open("x", encoding="utf-8") as out:
-        while True:
-            asked = {"end": "\U0010ffff", "limit": SAVED_AT_ONCE, "revision": revision}
-            done = await client.call(Command("range", start, (asked,)))
-            if done.status != "ok":
-                return say(done)
-            revision = done.value["revision"]
-            for item in done.value["items"]:
-                out.write(json.dumps({"key": item["key"], "value": item["value"]}) + "\n")
-            count += len(done.value["items"])
-            if not done.value["more"]:
-                break
-            start = done.value["items"][-1]["key"] + "\0"
-    print(json.dumps({"status": "ok", "keys": count, "revision": revision, "file": str(file)}))
+    """All keys as of one revision."""
+    try:
+        found = await _page(client, "", 0)
+        revision = found["revision"]
+        with SnapshotWriter(file, revision) as out:
+            while True:
+                for item in found["items"]:
+                    out.add(item["key"], item["value"])
+                if not found["more"]:
+                    break
+                found = await _page(client, found["items"][-1]["key"] + "\0", revision)
+    except _Refused as refused:
+        return say(refused.done)
+    except OSError as error:
+        raise OptionError(f"{file} cannot be written: {error.strerror}") from None
+    print(json.dumps({"status": "ok", "keys": out.keys, "revision": revision, "file": str(file)}))
     return 0
+
+
+async def _page(client: AsyncioClient, start: str, revision: int) -> dict[str, Any]:
+    """The next keys as of a revision, 0 for the newest.
+
+    Raises:
+        _Refused: they cannot be read.
+    """
+    asked = {"end": LAST_KEY, "limit": SAVED_AT_ONCE, "revision": revision}
+    done = await client.call(Command("range", start, (asked,)))
+    if done.status != "ok":
+        raise _Refused(done)
+    found: dict[str, Any] = done.value
+    return found
 
 
 async def _restore(client: AsyncioClient, file: Path) -> int:
     """Put the keys of a file; keys that are not in it stay as they are."""
-    rows = _rows(file)
-    for first in range(0, len(rows), RESTORED_AT_ONCE):
-        puts = [["put", key, value] for key, value in rows[first : first + RESTORED_AT_ONCE]]
+    try:
+        revision, rows = read_snapshot(file)
+    except BadSnapshot as error:
+        raise OptionError(str(error)) from None
+    except OSError as error:
+        raise OptionError(f"{file} cannot be read: {error.strerror}") from None
+    restored = 0
+    for puts in _batches(rows):
         done = await client.call(Command("txn", "", ([], puts, [])))
         if done.status != "ok":
-            return say(done)
-    print(json.dumps({"status": "ok", "keys": len(rows)}))
+            return say(done, restored=restored, keys=len(rows))
+        restored += len(puts)
+    print(json.dumps({"status": "ok", "keys": len(rows), "saved_at_revision": revision}))
     return 0
 
 
-def _rows(file: Path) -> list[tuple[str, Any]]:
-    rows = []
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise OptionError(f"{file} is no saved snapshot: {error}") from None
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-            rows.append((row["key"], row["value"]))
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise OptionError(f"{file}:{number} is no key and value: {line[:60]!r}") from None
-    return rows
+def _batches(rows: Sequence[tuple[str, Any]]) -> Iterator[list[list[Any]]]:
+    """The puts of keys, so many in a transaction as it takes."""
+    puts: list[list[Any]] = []
+    size = 0
+    for key, value in rows:
+        length = len(json.dumps([key, value]))
+        if puts and (len(puts) == RESTORED_AT_ONCE or size + length > RESTORED_BYTES):
+            yield puts
+            puts, size = [], 0
+        puts.append(["put", key, value])
+        size += length
+    if puts:
+        yield puts
 
 
-__all__ = ["EXIT", "RecipeError", "add_parsers", "say"]
+__all__ = ["INTERRUPTED", "NOT_ANSWERED", "USAGE", "RecipeError", "add_parsers", "code_of", "say"]

@@ -130,7 +130,8 @@ class HybridClock:
         """
         if not self.accepts(wall_ns, remote):
             return False
-        self.last = max(self.last, remote)
+        if remote > self.last:
+            self.last = remote
         return True
 
     def observe_read(self, wall_ns: int, remote: int) -> bool:
@@ -157,7 +158,7 @@ class HybridClock:
         Each bound is named once. The first is wanted at once, each later one when half of the
         reserve is used.
         """
-        used = max(wall_ns, self.last)
+        used = self.last if self.last > wall_ns else wall_ns
         if wall_ns + self.max_offset_ns < used or used + self.reserve_ns // 2 < self._wanted:
             return 0
         self._wanted = max(self._wanted, used + self.reserve_ns)

@@ -13,10 +13,11 @@ vote is durable.
 Invariants. One vote per node and generation. Each voter's answer counts once. A candidate that
 misses a committed entry gets no majority.
 
-What breaks without it. A64 and the missing up-to-date check: a lagging node wins and acknowledged
-entries are gone. A65: without PreVote, a node that returns from a long partition deposes a healthy
-leader. A10d: a deposed leader that does not arm its election timer leaves a cluster without a
-leader for ever.
+What breaks without it. A09: a node that stands leads, and several assign the indexes of one
+generation. A64 and the missing up-to-date check: a lagging node wins and acknowledged entries are
+gone. A65: without PreVote, a node that returns from a long partition deposes a healthy leader.
+A10d: a deposed leader that does not arm its election timer leaves a cluster without a leader for
+ever.
 
 Source: Joshi, "Leader and Followers"; Raft paper 5.2, 5.4.1; Raft thesis 4.2.3, 9.6 (PreVote). Used
 by the Raft core. What follows from an outcome is the core's to do.
@@ -163,7 +164,8 @@ class Election:
         self.votes.setdefault(voter, granted)
 
     def outcome(self, electorate: Configuration) -> bool | None:
-        """True if won, False if it can no longer be won, None while open."""
+        """Decision: who has won: True a candidate with a majority, False one that can no longer
+        get it, None while that is open."""
         return agreed_vote(electorate, self.votes)
 
 

@@ -3,16 +3,17 @@
 Problem. Entries below the low-water mark are gone, and a follower that was away needs them.
 
 Solution. The leader sends its newest snapshot in chunks, one under way at a time. The follower
-answers with the number of bytes it has, so that lost, repeated and reordered chunks only cost time.
-When all bytes are there, the follower takes the snapshot, unless its own mark is already as far. It
-keeps its log if the log agrees at the snapshot's index, and drops it whole otherwise.
+answers with the number of bytes it has, so that lost, repeated and reordered chunks only cost time
+(``cluster.channel.chunks``). When all bytes are there, the follower takes the snapshot, unless its
+own mark is already as far. It keeps its log if the log agrees at the snapshot's index, and drops it
+whole otherwise.
 
-Invariants. A snapshot never moves a node backwards. Its state and its index are made durable as
-one. Nothing is acknowledged before that.
+Invariants. A snapshot never moves a node backwards. Its state is that of its index; both are made
+durable as one. Nothing is acknowledged before that.
 
-What breaks without it. A62: an old snapshot rewinds a node. A08d: a snapshot without the sessions
-applies a retried command twice. A08b (not built): a node that was away too long never returns. A63
-(not built): state and index apart apply a command twice.
+What breaks without it. A62: an old snapshot rewinds a node. A63: chunks of two snapshots make a
+state that belongs to neither index. A08d: a snapshot without the sessions applies a retried command
+twice. A08b: a node that was away too long never returns.
 
 Source: Raft paper 7; Joshi, "Low-Water Mark". Bookkeeping for both ends, and the newest snapshot;
 for any consensus core with a log.
@@ -20,14 +21,20 @@ for any consensus core with a log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import eq
+from typing import TypeAlias
 
+from cluster.channel.chunks import Arriving, Progress
 from cluster.channel.request_pipeline import RequestPipeline
 from cluster.config import ClusterConfig
 from cluster.consensus.membership import Configuration
 from cluster.consensus.replicated_log import ReplicatedLog
 from cluster.ports import NodeId, Send
 from cluster.wire import InstallSnapshot, Snapshot, SnapshotReply
+
+#: What a chunk says of its snapshot: generation of the leader, index, and sender.
+SnapshotName: TypeAlias = tuple[int, int, NodeId]
 
 
 class SnapshotTransfer:
@@ -38,40 +45,31 @@ class SnapshotTransfer:
         chunk_bytes: most bytes of a chunk.
     """
 
-    __slots__ = ("_chunk_bytes", "_offset", "snapshot")
+    __slots__ = ("_chunk_bytes", "_progress", "snapshot")
 
     def __init__(self, snapshot: Snapshot, chunk_bytes: int) -> None:
         self.snapshot = snapshot
         self._chunk_bytes = chunk_bytes
-        self._offset = 0
+        self._progress = Progress(len(snapshot.data))
 
     def chunk(self, generation: int) -> InstallSnapshot:
         """The chunk under way, to send or send again."""
-        snapshot, end = self.snapshot, self._offset + self._chunk_bytes
+        snapshot, offset = self.snapshot, self._progress.offset
+        end = offset + self._chunk_bytes
         return InstallSnapshot(
             generation=generation,
             index=snapshot.index,
             entry_generation=snapshot.generation,
             members=snapshot.members,
-            offset=self._offset,
-            data=snapshot.data[self._offset : end],
+            offset=offset,
+            data=snapshot.data[offset:end],
             done=end >= len(snapshot.data),
             configuration=snapshot.configuration,
         )
 
     def progressed(self, index: int, offset: int) -> bool:
-        """The follower has ``offset`` bytes; whether another chunk must be sent for it.
-
-        The follower's number counts, forwards and backwards: only the follower knows what it has.
-        An answer that repeats the known number sends nothing. Otherwise two copies of one chunk
-        would double every later chunk.
-        """
-        if index != self.snapshot.index or offset == self._offset:
-            return False
-        if not 0 <= offset <= len(self.snapshot.data):
-            return False
-        self._offset = offset
-        return True
+        """The follower has ``offset`` bytes; whether another chunk must be sent for it."""
+        return index == self.snapshot.index and self._progress.progressed(offset)
 
 
 class SnapshotTransfers:
@@ -139,13 +137,16 @@ class SnapshotTransfers:
 
 
 class SnapshotAssembly:
-    """The follower's end: the bytes of the snapshot that is arriving."""
+    """The follower's end: the bytes of the snapshot that is arriving.
 
-    __slots__ = ("_data", "_key")
+    Args:
+        is_same: whether a chunk is of the snapshot that is arriving, by the names of the two.
+    """
 
-    def __init__(self) -> None:
-        self._key = (0, 0, "")
-        self._data = bytearray()
+    __slots__ = ("_arriving",)
+
+    def __init__(self, is_same: Callable[[SnapshotName, SnapshotName], bool] = eq) -> None:
+        self._arriving = Arriving(is_same=is_same)
 
     def add(self, source: NodeId, message: InstallSnapshot) -> Snapshot | None:
         """Take a chunk if it is the next one; the snapshot, once whole.
@@ -153,15 +154,10 @@ class SnapshotAssembly:
         A first chunk always begins anew: its sender may have begun anew, and waits for an answer.
         """
         key = (message.generation, message.index, source)
-        if key != self._key or message.offset == 0:
-            self._key = key
-            self._data = bytearray()
-        if message.offset != len(self._data):
+        taken = self._arriving.add(key, message.offset, message.data, anew=True)
+        if not taken or not message.done:
             return None
-        self._data += message.data
-        if not message.done:
-            return None
-        data = bytes(self._data)
+        data = self._arriving.peek()
         self.clear()
         return Snapshot(
             message.index, message.entry_generation, message.members, data, message.configuration
@@ -170,12 +166,11 @@ class SnapshotAssembly:
     @property
     def offset(self) -> int:
         """Bytes in hand."""
-        return len(self._data)
+        return self._arriving.offset
 
     def clear(self) -> None:
         """Forget what arrived."""
-        self._key = (0, 0, "")
-        self._data = bytearray()
+        self._arriving.clear()
 
 
 class Snapshots:
@@ -189,7 +184,7 @@ class Snapshots:
 
     def __init__(self, newest: Snapshot | None = None) -> None:
         self.newest = newest
-        self._arriving = SnapshotAssembly()
+        self._arriving = SnapshotAssembly(self.is_same)
 
     @property
     def index(self) -> int:
@@ -199,6 +194,10 @@ class Snapshots:
     def accepts_snapshot(self, index: int, mark: int) -> bool:
         """Decision: whether a leader's snapshot is taken. One at or below the mark would rewind."""
         return index > mark
+
+    def is_same(self, arriving: SnapshotName, chunk: SnapshotName) -> bool:
+        """Decision: whether a chunk is of the snapshot that is arriving."""
+        return arriving == chunk
 
     def receive(self, source: NodeId, message: InstallSnapshot) -> Snapshot | None:
         """Take a chunk; the snapshot, once whole."""

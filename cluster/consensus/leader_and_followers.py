@@ -16,8 +16,8 @@ Only the leader creates entries of its generation, and it never overwrites its o
 never cuts a committed entry, and acknowledges nothing before it is durable.
 
 What breaks without it. A64: leadership handed to a node that misses entries loses acknowledged
-ones. A67a: a leader serves before the others have its log. A09 (not built): indexes assigned by
-several nodes fork the log at once; here only a :class:`Leadership` can assign one.
+ones. A67a: a leader serves before the others have its log. A09: several nodes assign the indexes of
+one generation, and their logs differ although indexes and generations are the same.
 
 Source: Joshi, "Leader and Followers"; Raft paper 5.3, 6; Raft thesis 3.10 (transfer), 4.2, 6.2.
 Composed of parts, each tested alone; owned by the Raft core, and by that of Zab, which adds what
@@ -158,7 +158,7 @@ class Leadership:
     def advance(self, now_ns: int) -> None:
         """Commit what a quorum has durable, this node's own log included."""
         match = self.replication.quorum_index(
-            self._membership.electorate(), durable_index=self._writes.durable_index
+            self._node.electorate(), durable_index=self._writes.durable_index
         )
         if not self._mark.advance(match, self._log, self.generation):
             return

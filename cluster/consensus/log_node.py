@@ -119,7 +119,7 @@ class LogNode(msgspec.Struct, frozen=True, kw_only=True):
 
     def electorate(self) -> Configuration:
         """The configuration by which votes and copies are counted."""
-        return self.membership.electorate()
+        return self.membership.electorate(self.mark.index)
 
     def peers(self) -> tuple[NodeId, ...]:
         """The other members."""

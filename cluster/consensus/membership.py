@@ -20,8 +20,8 @@ its index. A removed id does not come back.
 
 What breaks without it. A56: a change before the leader's first own entry is committed. A58: a joint
 change that asks one majority only. A60: a learner that counts. A61: a wiped node under its old id
-has forgotten its votes and its acknowledgements. A57 (not built): nodes that switch at different
-points.
+has forgotten its votes and its acknowledgements. A57: a configuration that counts once it is known
+to be committed is forgotten with the mark, in a restart.
 
 Source: Raft paper 6; Raft thesis 4; for ids that name a directory, Kafka's KIP-853. Configurations,
 their history in one log, and how votes and copies are counted; for any consensus core with a log.
@@ -89,6 +89,10 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True):
         """Every member, each once, sorted."""
         return tuple(sorted({*self.voters, *self.learners, *self.outgoing}))
 
+    def has(self, member: str) -> bool:
+        """Whether this is a member."""
+        return member in self.voters or member in self.learners or member in self.outgoing
+
     @property
     def halves(self) -> tuple[tuple[str, ...], ...]:
         """The sets of voters of which each must have a majority: one, or two while joint."""
@@ -140,10 +144,15 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True):
 
 def agreed_value(configuration: Configuration, values: Mapping[str, int]) -> int:
     """The largest number that a majority of each half reaches; absent nodes have 0."""
-    return min(
-        quorum_value([values.get(node, 0) for node in half], configuration.quorum_of(half))
-        for half in configuration.halves
-    )
+    voters, outgoing = configuration.voters, configuration.outgoing
+    agreed = _agreed_by(configuration, voters, values)
+    return min(agreed, _agreed_by(configuration, outgoing, values)) if outgoing else agreed
+
+
+def _agreed_by(
+    configuration: Configuration, half: tuple[str, ...], values: Mapping[str, int]
+) -> int:
+    return quorum_value([values.get(node, 0) for node in half], configuration.quorum_of(half))
 
 
 def agreed_vote(configuration: Configuration, votes: Mapping[str, bool]) -> bool | None:
@@ -179,8 +188,9 @@ class Membership:
         #: the index at which it came into force
         self.index = index
 
-    def electorate(self) -> Configuration:
-        """Decision: the configuration by which votes and copies are counted."""
+    def electorate(self, mark: int) -> Configuration:
+        """Decision: the configuration by which votes and copies are counted: the newest one in
+        the log, whether or not it is committed by a node's high-water mark, which may be behind."""
         return self.current
 
     def follows(self, configuration: Configuration) -> bool:

@@ -34,9 +34,9 @@ that is a member with another data directory.
 Invariants. At most one change is in flight. Voters change only into and out of a joint
 configuration. A change that was begun is finished or cut, never half kept.
 
-What breaks without it. A56, A58, A60, A61: see ``membership``. A59 (not built): a removed node that
-runs on without knowing it campaigns for ever; PreVote, and followers that stand by a leader they
-hear, make that harmless (``election``), as A65 shows.
+What breaks without it. A56, A57, A58, A60, A61: see ``membership``. A59: a removed node that runs
+on without knowing it campaigns for ever, and deposes every leader; followers that stand by a leader
+they hear, and PreVote, each make that harmless (``election``).
 
 Source: Raft paper 6; Raft thesis 4.1 to 4.3; D. Ongaro, "bug in single-server membership changes",
 raft-dev, 2015. Functions of configurations, and one leadership's bookkeeping; for any consensus

@@ -265,7 +265,7 @@ class Raft:
 
     def _is_peer(self, source: NodeId) -> bool:
         leadership = self.serving
-        return source in self.node.membership.current.nodes or (
+        return self.node.membership.current.has(source) or (
             leadership is not None and source in leadership.replication.pipelines
         )
 

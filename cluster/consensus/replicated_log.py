@@ -287,7 +287,8 @@ class WriteOrder:
 
     def take(self) -> list[Effect]:
         """The writes of this event, in order."""
-        self._finish()
+        if self._open:
+            self._finish()
         effects, self._effects = self._effects, []
         return effects
 

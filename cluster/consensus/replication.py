@@ -16,8 +16,7 @@ its disk lost it, and is never beyond the leader's log. Followers at the same pl
 same message object, which a host encodes once.
 
 What breaks without it. A55b: a follower that refused an entry never gets it. A19: an
-acknowledgement of another leadership counts. A08b (not built): a follower that was away too long
-never returns.
+acknowledgement of another leadership counts. A08b: a follower that was away too long never returns.
 
 Source: Joshi, "Replicated Log", "Request Pipeline"; Raft paper 5.3, 7; Raft thesis 10.2. One
 leadership's sending side, for a consensus core that replicates one log from one leader.
@@ -174,13 +173,17 @@ class Replication:
             return ()
         last = min(last, self._bounds.get(peer, last))
         if pipeline.next <= self._log.base_index:  # what precedes it is gone
-            return (self._transfers.begin(peer, snapshot, now_ns),) if last >= 0 else ()
+            return self.send_snapshot(peer, snapshot, now_ns) if last >= 0 else ()
         sends: list[Send] = []
         while pipeline.next <= last and pipeline.can_send():
             message = self._append_from(pipeline.next, last, mark)
             sends.append(Send(peer, message))
             pipeline.sent(message.entries[-1].index, now_ns)
         return sends
+
+    def send_snapshot(self, peer: NodeId, snapshot: Snapshot | None, now_ns: int) -> Sequence[Send]:
+        """Decision: what a follower is sent that needs entries which are gone: the snapshot."""
+        return (self._transfers.begin(peer, snapshot, now_ns),)
 
     def repair(
         self, peer: NodeId, now_ns: int, mark: int, snapshot: Snapshot | None

@@ -115,7 +115,7 @@ def key_problem(key: Any) -> str:
 def value_problem(value: Any, depth: int = 0) -> str:
     """Why a value cannot be stored; "" if it can."""
     kind = type(value)
-    if kind in (bool, float, str):
+    if kind is str or kind is float or kind is bool:
         return ""
     if kind is int:
         return "" if INT_MIN <= value <= INT_MAX else f"{value} does not fit in 64 bits"

@@ -19,9 +19,7 @@ def recovering(node: NodeId, config: ClusterConfig, consensus: Consensus) -> dic
     repair = consensus.repair
     if repair.damage is None:
         return None
-    beyond = repair.beyond_quorum(
-        node, consensus.membership.electorate(), 4 * config.election_max_ns
-    )
+    beyond = repair.beyond_quorum(node, consensus.node.electorate(), 4 * config.election_max_ns)
     return {**msgspec.structs.asdict(repair.damage), "beyond_quorum": beyond}
 
 

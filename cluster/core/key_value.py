@@ -20,7 +20,8 @@ A range has these options: ``end`` (where to stop; without it, a range reads the
 with ``start``), ``limit``, ``revision``, ``keys_only``, ``count_only``. A key with a lease is
 deleted when the lease ends.
 
-A read at a revision below the compacted one fails with ``compacted``. Compaction is a command of
+A read at a revision below the compacted one fails with ``compacted``, and one at a revision that is
+not reached with ``future-revision``; so does a compaction up to one. Compaction is a command of
 the log or, every so many revisions, done by itself; the state's hash is about the newest versions
 only, and so does not depend on it.
 
@@ -29,6 +30,7 @@ Used by ``cluster.core.state_machine``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from cluster.core.answers import (
@@ -43,12 +45,20 @@ from cluster.core.answers import (
     short,
     value_problem,
 )
-from cluster.data.versioned_value import Compacted, Version, VersionedValues
+from cluster.data.versioned_value import (
+    Compacted,
+    FutureRevision,
+    NotReadable,
+    Version,
+    VersionedValues,
+)
 from cluster.wire import Command
 
 #: Most items one range answers with.
 RANGE_ITEMS_MAX = 10_000
 RANGE_ITEMS = 1_000
+#: How many revisions the history grows beyond its bound before they are compacted.
+COMPACTED_AT_ONCE = 512
 
 #: operation -> its arguments after the key, and how many may be left out at the end
 _ARGUMENTS: dict[str, tuple[tuple[str, ...], int]] = {
@@ -99,34 +109,13 @@ class KeyValue:
     def problem(self, command: Command) -> str:
         """Why a command can never be carried out, whatever the state; "" if it may be."""
         op, args = command.op, command.args
-        names, optional = _ARGUMENTS[op]
         wrong = key_problem(command.key)
         if wrong:
             return wrong
-        if not len(names) - optional <= len(args) <= len(names):
-            needed = len(names) - optional
-            wanted = ", ".join([*names[:needed], *(f"[{name}]" for name in names[needed:])])
-            wanted = wanted or "no arguments"
-            return f"{op} takes {wanted}, and was given {len(args)} arguments"
-        if op in ("get", "stat", "compact"):
-            return _revision_problem(op, args[0]) if args else ""
-        if op == "range":
-            return _options_problem(args[0]) if args else ""
-        if op == "incr":
-            amount = args[0]
-            if type(amount) is not int or not INT_MIN <= amount <= INT_MAX:
-                return f"incr takes an integer, not {short(amount)}"
-            return ""
-        return self._values_problem(op, args)
-
-    def _values_problem(self, op: str, args: tuple[Any, ...]) -> str:
-        if op == "put" and len(args) == 2 and type(args[1]) is not str:
-            return f"the lease {short(args[1])} is not a string"
-        for position, arg in enumerate(args):
-            wrong = "" if arg is None and op == "cas" and position == 0 else value_problem(arg)
-            if wrong:
-                return wrong
-        return ""
+        fewest, most, problem = _SHAPES[op]
+        if not fewest <= len(args) <= most:
+            return _count_problem(op, args)
+        return problem(op, args) if args else ""
 
     def stamp(self, index: int) -> int:
         """Decision: the revision of a change: its log index, equal on all nodes."""
@@ -233,15 +222,16 @@ class KeyValue:
 
     def _compact(self, index: int, revision: int) -> Answer:
         if revision > index:
-            return fail(f"revision {revision} is not reached; the newest is {index}")
+            return fail(str(FutureRevision(revision, index)))
         if revision <= self.values.floor:
-            return fail(f"revision {revision} is compacted already: {self.values.floor} is left")
+            return fail(str(Compacted(revision, self.values.floor)))
         self.values.compact(revision)
         return ok(self.values.floor)
 
     def forget_history(self, index: int) -> None:
-        """Compact by itself, now and then, so that history stays bounded."""
-        if index - self.values.floor > 2 * self._history:
+        """Compact by itself, now and then, so that history stays bounded: in small steps, since no
+        request is served meanwhile."""
+        if index - self.values.floor > self._history + min(self._history, COMPACTED_AT_ONCE):
             self.values.compact(index - self._history)
 
     # -- reads -------------------------------------------------------------------------------------
@@ -252,8 +242,8 @@ class KeyValue:
             if command.op == "range":
                 return self._range(command.key, *command.args)
             found = self._find(command.key, *command.args)
-        except Compacted as error:
-            return fail(f"compacted: {error}")
+        except NotReadable as error:
+            return fail(str(error))
         if command.op == "get":
             return ok(None if found is None else found.value)
         return ok(None if found is None else _stat(found))
@@ -320,6 +310,35 @@ class KeyValue:
         return None if found is None else [found.value, found.number, found.created, *found[:1]]
 
 
+def _count_problem(op: str, args: tuple[Any, ...]) -> str:
+    names, optional = _ARGUMENTS[op]
+    needed = len(names) - optional
+    wanted = ", ".join([*names[:needed], *(f"[{name}]" for name in names[needed:])])
+    return f"{op} takes {wanted or 'no arguments'}, and was given {len(args)} arguments"
+
+
+def _put_problem(op: str, args: tuple[Any, ...]) -> str:
+    if len(args) == 2 and type(args[1]) is not str:
+        return f"the lease {short(args[1])} is not a string"
+    return value_problem(args[0])
+
+
+def _cas_problem(op: str, args: tuple[Any, ...]) -> str:
+    old, new = args
+    return ("" if old is None else value_problem(old)) or value_problem(new)
+
+
+def _append_problem(op: str, args: tuple[Any, ...]) -> str:
+    return value_problem(args[0])
+
+
+def _incr_problem(op: str, args: tuple[Any, ...]) -> str:
+    amount = args[0]
+    if type(amount) is not int or not INT_MIN <= amount <= INT_MAX:
+        return f"incr takes an integer, not {short(amount)}"
+    return ""
+
+
 def _stat(found: Version) -> dict[str, Any]:
     return {
         "value": found.value,
@@ -338,13 +357,15 @@ def after_prefix(prefix: str) -> str | None:
     return None
 
 
-def _revision_problem(op: str, revision: Any) -> str:
+def _revision_problem(op: str, args: tuple[Any, ...]) -> str:
+    revision = args[0]
     if type(revision) is not int or not 0 <= revision <= INT_MAX:
         return f"{op} takes a revision, not {short(revision)}"
     return ""
 
 
-def _options_problem(options: Any) -> str:
+def _options_problem(op: str, args: tuple[Any, ...]) -> str:
+    options = args[0]
     if type(options) is not dict:
         return f"range takes options by name, not {short(options)}"
     for name, value in options.items():
@@ -355,4 +376,23 @@ def _options_problem(options: Any) -> str:
             return f"the option {name} of range is {short(value)}, not {kind.__name__}"
     if not 1 <= options.get("limit", 1) <= RANGE_ITEMS_MAX:
         return f"the limit of a range is {options['limit']}; it should be 1 to {RANGE_ITEMS_MAX}"
-    return _revision_problem("range", options.get("revision", 0))
+    return _revision_problem("range", (options.get("revision", 0),))
+
+
+#: operation -> what is wrong with its arguments, of which there is at least one
+_PROBLEMS: dict[str, Callable[[str, tuple[Any, ...]], str]] = {
+    "get": _revision_problem,
+    "stat": _revision_problem,
+    "range": _options_problem,
+    "put": _put_problem,
+    "cas": _cas_problem,
+    "append": _append_problem,
+    "incr": _incr_problem,
+    "compact": _revision_problem,
+    "delete": _count_problem,
+}
+#: operation -> its fewest arguments, its most, and what is wrong with them
+_SHAPES = {
+    op: (len(names) - optional, len(names), _PROBLEMS[op])
+    for op, (names, optional) in _ARGUMENTS.items()
+}

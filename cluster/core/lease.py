@@ -18,7 +18,8 @@ the time that is left: a leader writes that down when half of it is gone (a chec
 cluster that restarts again and again does not keep dead clients alive.
 
 The lease's token, the revision of the grant, grows from grant to grant. A resource that remembers
-the highest token it has seen can refuse a holder that was paused past its end (a fencing token).
+the largest token it has seen (:class:`TokenFence`) can refuse a holder that was paused past its end
+(a fencing token).
 
     lease-grant ID ttl_ns    {"lease", "token", "ttl_ns"}; an empty ID lets the core choose
     lease-renew ID           {"lease", "token", "ttl_ns"}; fail if it is over
@@ -33,12 +34,14 @@ What breaks without it. A49e: without the margin, a granter whose clock is fast 
 its holder counts on. A49f: an end that does not name the renewal ends a lease that was just
 renewed. A49c: a checkpoint that outlives a renewal ends the lease early. A49g: tokens that are used
 again tell no resource which holder is the later one. A13: a resource that takes writes of leases
-that are over takes those of a paused holder. A49a: a holder that counts from the answer acts after
-the next one was granted the lease. A49b (not built): a granter that reads the wall clock ends
-leases early when it jumps; the core is given none.
+that are over takes those of a paused holder. A49d: so does a resource outside the cluster that
+does not compare tokens. A49a: a holder that counts from the answer acts after the next one was
+granted the lease. A49b: a granter that measures by the wall clock ends leases early when that is
+set forward.
 
 Source: Gray and Cheriton, "Leases" (1989); Joshi, "Lease"; etcd's leases and lease checkpoints.
-Used by ``cluster.core.state_machine`` and ``cluster.core.replica``; by clients, for their view.
+Used by ``cluster.core.state_machine`` and ``cluster.core.replica``; by clients and resources, for
+their view.
 """
 
 from __future__ import annotations
@@ -51,6 +54,7 @@ import msgspec
 
 from cluster.channel.request_waiting_list import NEVER_NS
 from cluster.core.answers import Answer, DigestSum, fail, key_problem, ok, short
+from cluster.ports import Clock
 from cluster.wire import Command
 
 GRANT, RENEW, REVOKE = "lease-grant", "lease-renew", "lease-revoke"
@@ -249,6 +253,25 @@ class LeaseHolder:
         return now_ns < self.until_ns
 
 
+class TokenFence:
+    """A resource's view of the leases that guard it: the largest token it has seen."""
+
+    __slots__ = ("newest",)
+
+    def __init__(self) -> None:
+        self.newest = 0
+
+    def accepts(self, token: int) -> bool:
+        """Decision: whether a write under a token is taken: not if there was a later holder."""
+        return token >= self.newest
+
+    def admit(self, token: int) -> bool:
+        """A write comes under a token; whether it is taken."""
+        accepted = self.accepts(token)
+        self.newest = max(self.newest, token)
+        return accepted
+
+
 class LeaseClock:
     """One node's measure of the leases: when each is over by the node's monotonic clock."""
 
@@ -262,6 +285,11 @@ class LeaseClock:
         #: the generation this node leads, and the last index it found in its log when that began
         self._led, self._inherited = 0, 0
         self.deadline_ns = NEVER_NS
+
+    def time_ns(self, clock: Clock) -> int:
+        """Decision: which of the node's clocks leases are measured by: the one that is never set.
+        All times given to this object are of that clock."""
+        return clock.monotonic_ns()
 
     def ends_ns(self, now_ns: int, held: Held) -> int:
         """Decision: when a lease applied now is over: its time, and the margin for clock rates."""
@@ -284,6 +312,16 @@ class LeaseClock:
         """What is left of a lease by this node's clock, without the margin; 0 if it is unknown."""
         _, over_ns = self._due.get(lease, (0, now_ns))
         return max(0, int((over_ns - now_ns) / (1 + MARGIN)))
+
+    def rests(self, now_ns: int, leads: int) -> bool:
+        """Whether :meth:`proposals` has nothing to propose and nothing to note.
+
+        Args:
+            now_ns: the node's time.
+            leads: the generation the node leads; 0 if it does not.
+        """
+        new_office = leads != self._led or (leads > 0 and self._inherited > 0)
+        return not new_office and now_ns < self.deadline_ns
 
     def proposals(
         self, now_ns: int, leases: Leases, *, leads: int, last_index: int, applied: int

@@ -15,6 +15,7 @@ import msgspec
 from cluster.consensus.interface import Consensus
 from cluster.core.lease import LeaseClock
 from cluster.core.replicated_state import ReplicatedState
+from cluster.ports import Clock
 from cluster.wire import LoggedCommand
 
 #: When a proposal of the leader's own could not be made, it is made again after this.
@@ -27,36 +28,43 @@ class LeaseKeeper:
     """Proposes the ends of leases.
 
     Args:
-        clock: the node's measure of the leases.
+        clock: the node's clocks.
+        measure: its measure of the leases.
         consensus: the log.
         state: the table of leases is in it.
     """
 
-    __slots__ = ("_clock", "_consensus", "_state")
+    __slots__ = ("_clock", "_consensus", "_measure", "_state")
 
-    def __init__(self, clock: LeaseClock, *, consensus: Consensus, state: ReplicatedState) -> None:
-        self._clock, self._consensus, self._state = clock, consensus, state
+    def __init__(
+        self, clock: Clock, *, measure: LeaseClock, consensus: Consensus, state: ReplicatedState
+    ) -> None:
+        self._clock, self._measure = clock, measure
+        self._consensus, self._state = consensus, state
 
     @property
     def deadline_ns(self) -> int:
         """When something may have to be proposed."""
-        return self._clock.deadline_ns
+        return self._measure.deadline_ns
 
     def keep(self, now_ns: int, leads: int) -> bool:
         """Measure the leases, and propose what is due.
 
         Args:
-            now_ns: the node's time.
+            now_ns: the time of the event.
             leads: the generation this node leads; 0 if it does not.
 
         Returns:
             Whether something was due.
         """
-        leases = self._state.machine.leases
+        leases, measure = self._state.machine.leases, self._measure
+        measured_ns = measure.time_ns(self._clock)
         if leases.fresh:
-            self._clock.begin(now_ns, leases)
-        commands = self._clock.proposals(
-            now_ns,
+            measure.begin(measured_ns, leases)
+        elif measure.rests(measured_ns, leads):
+            return False
+        commands = measure.proposals(
+            measured_ns,
             leases,
             leads=leads,
             last_index=self._consensus.log.last_index,
@@ -65,5 +73,5 @@ class LeaseKeeper:
         for command in commands:
             data = _encode(LoggedCommand("", 0, command))
             if self._consensus.propose(now_ns, [data]) is None:
-                self._clock.again(now_ns + PROPOSE_AGAIN_NS, command)
+                measure.again(measured_ns + PROPOSE_AGAIN_NS, command)
         return bool(commands)

@@ -1,7 +1,7 @@
 """What a node of role ``core`` is made of: the classes, by the part each plays.
 
-Three of the fields are not the replica's: storage and channels between nodes are its host's, and
-the holder's view of a lease is a client's.
+Some of the fields are not the replica's: storage and channels between nodes are its host's, the
+views of a lease's holder and of a watcher are a client's, and the fence is a resource's.
 
 A core imports no counter-example. Entry points, the simulation and tests choose the classes: a
 consensus variant by name, or a part whose subclass overrides one decision (``cluster.ablations``).
@@ -21,12 +21,12 @@ from cluster.consensus.multi_paxos import MultiPaxosParts
 from cluster.consensus.raft import RaftParts
 from cluster.consensus.viewstamped import ViewstampedParts
 from cluster.consensus.zab import ZabParts
-from cluster.core.lease import LeaseClock, LeaseHolder
+from cluster.core.lease import LeaseClock, LeaseHolder, TokenFence
 from cluster.core.member_requests import MemberRequests
 from cluster.core.pending_reads import PendingReads
 from cluster.core.replicated_machine import MachineMaker
 from cluster.core.state_machine import MachineParts
-from cluster.core.state_watch import StateWatch
+from cluster.core.state_watch import StateWatch, Watcher
 from cluster.data.follower_reads import FollowerReads
 from cluster.log.storage import Storage
 
@@ -40,7 +40,7 @@ CONSENSUS: dict[str, ConsensusParts] = {
 
 
 class ReplicaParts(msgspec.Struct, frozen=True, kw_only=True):
-    """The classes of a replica, and of the storage and channels its host gives it."""
+    """The classes of a replica, of the storage and channels its host gives it, and of clients."""
 
     consensus: ConsensusParts = CONSENSUS["raft"]
     machine: MachineMaker = MachineParts()
@@ -56,3 +56,5 @@ class ReplicaParts(msgspec.Struct, frozen=True, kw_only=True):
     storage: type[Storage] = Storage
     channels: ChannelParts = ChannelParts()
     lease_holder: type[LeaseHolder] = LeaseHolder
+    fence: type[TokenFence] = TokenFence
+    watcher: type[Watcher] = Watcher

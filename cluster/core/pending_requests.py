@@ -6,6 +6,10 @@ a connection) would have to be remembered in each.
 
 Solution. Every such place is a :class:`WaitingPart`, and this object holds them all.
 
+Counting all of them for each request would cost more than admitting it. So what is kept is a bound:
+how many waited when they were last counted, and how many were admitted since. Only when the bound
+leaves no room are they counted again.
+
 Invariants. A request is admitted only while fewer than ``pending_max`` wait. A request whose time
 is up is answered at the first tick after that.
 
@@ -20,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from cluster.channel.request_waiting_list import Waiter
+from cluster.channel.request_waiting_list import NEVER_NS, Waiter
 from cluster.core.client_answers import ClientAnswers
 
 
@@ -49,11 +53,13 @@ class PendingRequests:
         has_room: whether one more may wait, given how many do.
     """
 
-    __slots__ = ("_answers", "_has_room", "_parts")
+    __slots__ = ("_answers", "_at_most", "_has_room", "_parts")
 
     def __init__(self, answers: ClientAnswers, has_room: Callable[[int], bool]) -> None:
         self._answers = answers
         self._has_room = has_room
+        #: at most so many wait
+        self._at_most = 0
         self._parts: tuple[WaitingPart, ...] = ()
 
     def hold(self, *parts: WaitingPart) -> None:
@@ -65,16 +71,26 @@ class PendingRequests:
 
     def admit(self, waiter: Waiter) -> bool:
         """Whether one more request may wait; if not, the client is answered ``retry``."""
-        waiting = len(self)
-        if self._has_room(waiting):
-            return True
-        self._answers.give(waiter, ("retry", None, f"{waiting} requests are waiting already"))
-        return False
+        if not self._has_room(self._at_most):
+            waiting = len(self)
+            assert waiting <= self._at_most, f"{waiting} wait, and {self._at_most} were admitted"
+            self._at_most = waiting
+            if not self._has_room(waiting):
+                full = f"{waiting} requests are waiting already"
+                self._answers.give(waiter, ("retry", None, full))
+                return False
+        self._at_most += 1
+        return True
 
     @property
     def deadline_ns(self) -> int:
         """When the first request must be answered at the latest."""
-        return min([part.deadline_ns for part in self._parts])
+        earliest = NEVER_NS
+        for part in self._parts:
+            due_ns = part.deadline_ns
+            if due_ns < earliest:
+                earliest = due_ns
+        return earliest
 
     def expire(self, now_ns: int) -> None:
         """Answer the requests whose time is up."""

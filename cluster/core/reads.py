@@ -77,7 +77,8 @@ class Reads:
     @property
     def deadline_ns(self) -> int:
         """When the first of them must be answered at the latest."""
-        return min(self._waiting.deadline_ns, self._watches.deadline_ns)
+        read_ns, watch_ns = self._waiting.deadline_ns, self._watches.deadline_ns
+        return read_ns if read_ns < watch_ns else watch_ns
 
     def take(self, now_ns: int, waiter: Waiter, request: Request) -> None:
         """A well-formed read arrived."""
@@ -111,10 +112,15 @@ class Reads:
     def take_watch(self, waiter: Waiter, command: Command) -> None:
         """A well-formed watch arrived."""
         if self._pending.admit(waiter):
-            state = self._state
-            answer = self._watches.take(waiter, command, state.machine.watched, state.applied)
+            values = self._state.machine.watched
+            answer = self._watches.take(waiter, command, values, self._watched_to)
             if answer is not None:
                 self._answers.give(waiter, answer)
+
+    @property
+    def _watched_to(self) -> int:
+        """Up to which index watches are told of everything."""
+        return self._watches.reaches(self._state.applied, self._consensus.log.last_index)
 
     def measures(self) -> Measures:
         """Watches, and how long reads waited for their index, by the node's own clock."""
@@ -140,8 +146,8 @@ class Reads:
                     self._modes.confirmed(read.asked_ns)
                 self._answers.give(read.waiter, self._answer(read.command))
         if self._watches:
-            state = self._state
-            for waiter, answer in self._watches.notice(state.machine.watched, state.applied):
+            values = self._state.machine.watched
+            for waiter, answer in self._watches.notice(values, self._watched_to):
                 self._answers.give(waiter, answer)
 
     def _answer(self, command: Command) -> Answer:
@@ -153,7 +159,7 @@ class Reads:
     def expire(self, now_ns: int) -> None:
         """Answer the reads whose time is up; a watch learns that nothing has happened."""
         self._answers.give_all(self._waiting.expire(now_ns), "retry", "the read timed out")
-        for waiter, answer in self._watches.expire(now_ns, self._state.applied):
+        for waiter, answer in self._watches.expire(now_ns, self._watched_to):
             self._answers.give(waiter, answer)
 
     def disconnect(self, connection: int) -> None:

@@ -39,7 +39,7 @@ from typing import Any
 
 from cluster.channel.request_waiting_list import Waiter
 from cluster.config import ClusterConfig
-from cluster.consensus.interface import Consensus
+from cluster.consensus.interface import Consensus, Ready
 from cluster.consensus.leader_and_followers import LEADER
 from cluster.consensus.membership import Configuration
 from cluster.core.answers import fail
@@ -54,8 +54,11 @@ from cluster.core.replicated_state import ReplicatedState
 from cluster.core.state_watch import WATCH
 from cluster.core.writes import Writes
 from cluster.measures import Measures
-from cluster.ports import Effect, NodeId, Recovered, Rng, SetTimer
+from cluster.ports import Clock, Effect, NodeId, Recovered, Rng, SetTimer
 from cluster.wire import Command, Message, RegisterMessage, Request, Snapshot
+
+#: So many entries take longer to apply than a step more costs.
+STEP_ENTRIES = 4
 
 
 class Replica:
@@ -65,6 +68,7 @@ class Replica:
         node_id: this node.
         members: the voters the cluster was founded with; none for a node that joins it.
         rng: randomness for election timeouts.
+        clock: the node's clocks; the times of events are of its monotonic one.
         config: timings and limits.
         parts: the classes it is made of.
     """
@@ -75,16 +79,19 @@ class Replica:
         members: Sequence[NodeId],
         *,
         rng: Rng,
+        clock: Clock,
         config: ClusterConfig | None = None,
         parts: ReplicaParts = ReplicaParts(),  # noqa: B008 (frozen)
     ) -> None:
         self.node = node_id
         self.config = config if config is not None else ClusterConfig()
         self._parts = parts
-        self._rng = rng
+        self._rng, self._clock = rng, clock
         self.consensus: Consensus = parts.consensus.build(
             node_id, members, config=self.config, rng=rng
         )
+        #: whether the host asks for :meth:`more` after each input
+        self.in_steps = False
         self._reset()
 
     def _reset(self) -> None:
@@ -121,9 +128,13 @@ class Replica:
             pending=pending,
         )
         pending.hold(self._writes, self._members, self._reads)
-        self._leases = LeaseKeeper(parts.lease_clock(), consensus=consensus, state=state)
+        self._leases = LeaseKeeper(
+            self._clock, measure=parts.lease_clock(), consensus=consensus, state=state
+        )
         self._led = 0
         self._timer_ns = 0
+        #: what the last input has committed, which :meth:`more` applies; None if that is done
+        self.unfinished: Ready | None = None
 
     # -- what others may look at -------------------------------------------------------------------
 
@@ -252,12 +263,28 @@ class Replica:
     # -- what follows from an input ----------------------------------------------------------------
 
     def _settle(self, now_ns: int) -> list[Effect]:
-        """Carry everything through that an input made possible; the effects, writes first."""
+        """Carry everything through that an input made possible; the effects, writes first.
+
+        In steps, the writes and messages come alone if there is much to apply: the disk and the
+        peers can work meanwhile.
+        """
+        assert self.unfinished is None, f"{self.node} has not applied what it committed"
         self._writes.propose(now_ns)
-        effects: list[Effect] = []
+        ready = self.consensus.ready()
+        if self.in_steps and ready.effects and len(ready.committed) >= STEP_ENTRIES:
+            self.unfinished = ready
+            return ready.effects
+        return self._finish(now_ns, ready, ready.effects)
+
+    def more(self, now_ns: int) -> list[Effect]:
+        """In steps: apply what the last input committed. To be called before the next input."""
+        ready, self.unfinished = self.unfinished, None
+        return self._finish(now_ns, ready, []) if ready is not None else []
+
+    def _finish(self, now_ns: int, ready: Ready, effects: list[Effect]) -> list[Effect]:
+        """Apply, serve and answer; ``effects`` and what follows."""
+        consensus, variant = self.consensus, self.consensus.variant
         while True:
-            ready = self.consensus.ready()
-            effects.extend(ready.effects)
             if ready.snapshot is not None:
                 self._restore(ready.snapshot)
             for entry in ready.committed:
@@ -266,26 +293,26 @@ class Replica:
                     self._members.configured(Configuration.decode(entry.data))
                 self._writes.applied(entry, answer)
             self._reads.serve(now_ns, ready.reads)
-            if not self._maybe_snapshot() and not self._leases.keep(now_ns, self._leads()):
+            #: the generation this node leads; 0 if it does not
+            leads = variant.node.clock.generation if variant.role == LEADER else 0
+            if not self._maybe_snapshot() and not self._leases.keep(now_ns, leads):
                 break
-        applied, committed = self.state.applied, self.consensus.high_water_mark
+            ready = consensus.ready()
+            effects += ready.effects
+        applied, committed = self.state.applied, consensus.high_water_mark
         assert applied <= committed, f"{self.node} has applied {applied} of {committed} committed"
-        self._notice_leadership()
+        if leads != self._led:
+            self._notice_leadership(leads)
         self._members.finish_transfers()
-        effects.extend(self._answers.take())
+        effects += self._answers.take()
         timer = self._next_timer(now_ns)
         if timer is not None:
             effects.append(timer)
         return effects
 
-    def _leads(self) -> int:
-        """The generation this node leads; 0 if it does not."""
-        return self.consensus.clock.generation if self.consensus.role == LEADER else 0
-
-    def _notice_leadership(self) -> None:
-        """Leadership is lost: the outcome of every pending proposal is unknown."""
-        leads = self._leads()
-        if self._led and leads != self._led:
+    def _notice_leadership(self, leads: int) -> None:
+        """Another generation is led, or none: the outcome of every pending proposal is unknown."""
+        if self._led:
             lost = f"{self.node} lost leadership"
             self._members.abandon(lost)
             self._writes.abandon(lost)
@@ -293,9 +320,12 @@ class Replica:
 
     def _next_timer(self, now_ns: int) -> SetTimer | None:
         """A timer, if the one set before is used up or too late."""
-        wanted_ns = min(
-            self.consensus.deadline_ns, self._pending.deadline_ns, self._leases.deadline_ns
-        )
+        wanted_ns = self.consensus.variant.deadline_ns
+        pending_ns, lease_ns = self._pending.deadline_ns, self._leases.deadline_ns
+        if pending_ns < wanted_ns:
+            wanted_ns = pending_ns
+        if lease_ns < wanted_ns:
+            wanted_ns = lease_ns
         if now_ns < self._timer_ns <= wanted_ns:
             return None
         self._timer_ns = wanted_ns
@@ -306,8 +336,12 @@ class Replica:
     def _maybe_snapshot(self) -> bool:
         """Take a snapshot when enough was applied since the last; whether one was taken."""
         consensus = self.consensus
-        before, applied = consensus.snapshot_index, self.state.applied
+        before, applied = consensus.node.snapshots.index, self.state.applied
         if applied - before < self.config.snapshot_entries:
+            return False
+        members = self.configuration.nodes
+        rank = members.index(self.node) if self.node in members else 0
+        if not self.state.worth_a_snapshot(rank, max(1, len(members))):
             return False
         consensus.compact(applied, self.state.encode())
         return consensus.snapshot_index > before

@@ -40,6 +40,9 @@ class ReplicatedMachine(Protocol):
     def watch_problem(self, command: Command) -> str:
         """Why a watch can never be served; "" if it may be."""
 
+    def reach(self, index: int) -> None:
+        """All entries before this one are applied, whatever kinds they were of, and it is next."""
+
     def apply(self, index: int, command: Command) -> Answer:
         """Carry a command out as of a log index; a bad one is answered, and never raises."""
 

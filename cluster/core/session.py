@@ -50,8 +50,11 @@ class Session:
         """The client has every answer below this number."""
         if first_unanswered > self.first_unanswered:
             self.first_unanswered = first_unanswered
-            for seq in [seq for seq in self.answers if seq < first_unanswered]:
-                del self.answers[seq]
+            if self.highest < first_unanswered:
+                self.answers.clear()
+            else:
+                for seq in [seq for seq in self.answers if seq < first_unanswered]:
+                    del self.answers[seq]
 
     def state(self) -> Any:
         """As in a snapshot and in the state's hash."""

@@ -90,6 +90,10 @@ class StateMachine:
         """The keys and revisions that watches are about."""
         return self.keys.values
 
+    def reach(self, index: int) -> None:
+        """Revisions up to this log index can be read; it changes the keys now, or not at all."""
+        self.keys.values.reach(index)
+
     def apply(self, index: int, command: Command) -> Answer:
         """Carry a command out as of a log index."""
         wrong = self.problem(command)
@@ -110,10 +114,13 @@ class StateMachine:
     def _leases_over(self, command: Command) -> str:
         """Why a command's keys cannot be attached to the leases it names; "" if they can."""
         named: set[str] = set()
-        if command.op == "put" and len(command.args) == 2 and command.args[1]:
-            named = {command.args[1]}
+        if command.op == "put":
+            if len(command.args) == 2 and command.args[1]:
+                named = {command.args[1]}
         elif command.op == "txn":
             named = self.transactions.leases_named(command)
+        if not named:
+            return ""
         over = sorted(lease for lease in named if not self.leases.exists(lease))
         return f"there is no lease {short(over[0])}; it is over, or never was" if over else ""
 

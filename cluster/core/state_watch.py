@@ -8,7 +8,7 @@ in order, together with the revision it now knows of. The next watch begins ther
 change yet, the request waits at the node until there is one, or until its time is up; then the
 answer holds no events and a newer revision (progress), so a watcher of quiet keys never falls below
 the compacted revision. Nothing is remembered of a watcher between two requests: any node can answer
-the next one.
+the next one. The watcher remembers where it goes on (:class:`Watcher`).
 
 Any node serves watches, from its applied state, so only committed changes are seen. Changes come
 from Versioned Values. A watch below the compacted revision fails with ``compacted``: the watcher
@@ -23,13 +23,14 @@ changes of one revision are never divided between two answers.
 Invariants. No gap, no duplicate, no change out of order: an answer holds exactly the changes of the
 watched keys with ``after`` < revision <= the answered revision.
 
-What breaks without it. A50a: a watch that begins at "now" misses what changed meanwhile. A50b: an
-answered revision below the events given repeats them. A50e: an answer that ends in the middle of a
-revision repeats its first half. A08c: a watch below the compacted revision has a gap.
-Changes reported before they are committed may never have happened.
+What breaks without it. A50a: a watch that begins at "now" misses what changed meanwhile. A50d: so
+does a watcher that begins anew after each answer. A50b: an answered revision below the events given
+repeats them. A50c: an answered revision that is in the log and not committed yet passes over the
+changes that may take its place. A50e: an answer that ends in the middle of a revision repeats its
+first half. A08c: a watch below the compacted revision has a gap.
 
 Source: Joshi, "State Watch"; etcd's watch (revisions, progress, ``compacted``); Consul's blocking
-queries. Used by ``cluster.core.replica``.
+queries. Used by ``cluster.core.reads``; :class:`Watcher` by clients.
 """
 
 from __future__ import annotations
@@ -88,6 +89,33 @@ def watch_problem(command: Command) -> str:
     return ""
 
 
+class Watcher:
+    """A watcher's own view: after which revision its next watch begins.
+
+    Args:
+        after: the revision the first one begins after.
+    """
+
+    __slots__ = ("after",)
+
+    def __init__(self, after: int) -> None:
+        #: None for whatever is the newest when the watch arrives
+        self.after: int | None = after
+
+    def goes_on_after(self, told: int) -> int | None:
+        """Decision: where the next watch begins: where the last answer ended, so that what changes
+        between the two is told."""
+        return told
+
+    def told(self, revision: int) -> None:
+        """An answer came, with all changes up to a revision."""
+        self.after = self.goes_on_after(revision)
+
+    def options(self) -> dict[str, Any]:
+        """The options of the next watch."""
+        return {} if self.after is None else {"after": self.after}
+
+
 class StateWatch:
     """The watches that wait at one node."""
 
@@ -104,6 +132,11 @@ class StateWatch:
 
     def __len__(self) -> int:
         return len(self._watches)
+
+    def reaches(self, applied: int, appended: int) -> int:
+        """Decision: up to which index of its log a node tells watches that they know everything:
+        what it has applied. Above that another entry may yet take the place of one."""
+        return applied
 
     def begins_after(self, asked: int | None, applied: int) -> int:
         """Decision: the revision a watch begins after; one that names none begins now."""
@@ -162,7 +195,7 @@ class StateWatch:
             events, revision = self.events(watch, values, applied)
         except Compacted as error:
             self.slow += 1
-            return fail(f"compacted: {error}")
+            return fail(str(error))
         return ok({"events": events, "revision": revision}) if events else None
 
     def events(

@@ -103,6 +103,15 @@ class Commit:
         """The groups that get intents; the first decides."""
         return [group for group, part in self.parts.items() if part.writes]
 
+    def owners(self) -> list[list[Any]]:
+        """Who was asked to carry each write out, as [key, partition, epoch, group], in the order
+        of keys; once it is committed, who did."""
+        return sorted(
+            [key, partition, epoch, group]
+            for group, part in self.parts.items()
+            for partition, epoch, key, _, _ in part.writes
+        )
+
     @property
     def may_commit(self) -> bool:
         """Whether it may be committed already, or may become so without this node."""

@@ -55,6 +55,7 @@ class Controller:
         founding: the founders' groups and their members; none at a node that joins later.
         layout: how a new cluster divides its keys; what the core says goes before it.
         limits: when ranges are split and merged by themselves; None for never.
+        part_bytes: most bytes of a part of a partition that moves.
         moves_max: how many partitions move at once.
         grace_ns: how long after its election the controller counts nodes as living that it has not
             heard of; the lease's time to live by default.
@@ -68,6 +69,7 @@ class Controller:
         ask: Ask,
         *,
         founding: Mapping[str, tuple[str, ...]],
+        part_bytes: int,
         layout: Layout = Layout(),  # noqa: B008 (frozen)
         limits: SizeLimits | None = None,
         moves_max: int = MOVES_MAX,
@@ -77,7 +79,7 @@ class Controller:
         self._placement = watch.placement
         self._registration = registration
         self.election = ControllerElection(node, registration, watch.placement, ask)
-        self.steps = PartitionSteps(watch, ask)
+        self.steps = PartitionSteps(watch, ask, part_bytes=part_bytes)
         self.sizes = SizePolicy(watch.placement, ask, limits)
         self._questions = Questions(ask)
         self._founding = dict(founding)

@@ -64,6 +64,7 @@ class ControllerPart:
             founding=place.founding,
             layout=layout_of(setting.config),
             limits=limits_of(setting.config),
+            part_bytes=setting.config.partition_part_bytes,
         )
         self._told = 0
 

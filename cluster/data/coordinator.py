@@ -222,6 +222,9 @@ class Coordinator:
             self._end(live)
             self.outcomes[outcome] += 1
             told = {"timestamp": timestamp} if value is None else value
+            if _wants_owners(asked.command):
+                owners = [] if live.commit is None else live.commit.owners()
+                told = {"operations": value, "owners": owners}
             self._answer(asked, ok(told) if outcome == "ok" else (outcome, None, error))
 
         live.commit = self._commits.commit(
@@ -320,6 +323,11 @@ class Coordinator:
         status, value, error = answer
         response = Response(asked.id, status, value, error=error)
         self._out.append(Reply(asked.connection, response))
+
+
+def _wants_owners(command: Command) -> bool:
+    options = command.args[1] if command.op == "txn-run" and len(command.args) > 1 else {}
+    return bool(options.get("owners"))
 
 
 def needed(operations: Any) -> tuple[list[str], list[Span]]:

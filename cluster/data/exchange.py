@@ -53,11 +53,11 @@ class Exchange:
         )
         return self._respond(now_ns, Answer(source, message.token, 0, response, 0))
 
-    def advance(self, now_ns: int) -> tuple[list[Effect], bool]:
+    def advance(self, now_ns: int) -> list[Effect] | None:
         """One round: what replicas answered goes to who asked, what is asked to who knows.
 
         Returns:
-            What follows, and whether there was anything.
+            What follows; None if there was nothing to carry.
         """
         effects: list[Effect] = []
         answers = self._groups.take_answers()
@@ -72,11 +72,13 @@ class Exchange:
                 effects += self.take_request(now_ns, to, message)
             else:
                 effects.append(Send(to, message))
-        return effects, bool(answers or requests)
+        return effects if answers or requests else None
 
     def persisted(self, now_ns: int, io_id: int) -> None:
         """Every write of the node up to this one is durable."""
         self._durable = io_id
+        if not self._held:
+            return
         held, self._held = self._held, []
         for answer in held:
             if answer.after > io_id:
@@ -85,8 +87,8 @@ class Exchange:
                 self._respond(now_ns, answer)
 
     def _respond(self, now_ns: int, answer: Answer) -> list[Effect]:
-        stamp = self._stamps.stamp()
-        message = GroupResponse(answer.generation, answer.token, answer.response, stamp)
+        times = self._stamps.times(answer.to)
+        message = GroupResponse(answer.generation, answer.token, answer.response, *times)
         if answer.to != self._node:
             return [Send(answer.to, message, answer.after)]
         self._client.on_response(now_ns, self._node, message)

@@ -21,7 +21,8 @@ Invariants. A session's reads never go back, and see its own writes, whichever n
 bounded read misses nothing that was committed longer ago than its bound.
 
 What breaks without it. A29: a follower's own state offered as linearizable is old. A29b: a session
-that hops between nodes without its revision sees the past after the present. A33: a read before its
+that hops between nodes without its revision sees the past after the present. A29c: a node that does
+not look how old its state is serves any past as a bounded read. A33: a read before its
 index is applied.
 
 Source: Joshi, "Follower Reads"; Raft thesis 6.4; etcd's ``serializable``, Consul's ``max_stale``,

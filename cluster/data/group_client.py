@@ -48,6 +48,7 @@ from cluster.channel.request_waiting_list import NEVER_NS
 from cluster.config import MS
 from cluster.core.state_watch import WATCH
 from cluster.data.known_group import ClientOfGroup, KnownGroup
+from cluster.data.round_trips import Times, no_times
 from cluster.ports import NodeId, Rng
 from cluster.wire import Command, GroupRequest, GroupResponse, Request, Response
 
@@ -113,7 +114,7 @@ class GroupClient:
         node: this node, which is asked first where it is a member.
         rng: randomness for session names and back-off.
         is_read: whether a command is answered from the state, without an entry of the log.
-        stamp: gives the hybrid timestamp of a message; 0 for none.
+        times: gives what a message to a node has as stamp, sent and back.
         attempt_ns: how long one copy may go unanswered before another member is tried.
         backoff_min_ns, backoff_max_ns: bounds of the growing delay between attempts.
     """
@@ -124,7 +125,7 @@ class GroupClient:
         *,
         rng: Rng,
         is_read: Callable[[str, Command], bool],
-        stamp: Callable[[], int] = lambda: 0,
+        times: Times = no_times,
         attempt_ns: int = 600 * MS,
         backoff_min_ns: int = 5 * MS,
         backoff_max_ns: int = 300 * MS,
@@ -132,7 +133,7 @@ class GroupClient:
         self._node = node
         self._rng = rng
         self._is_read = is_read
-        self._stamp = stamp
+        self._times = times
         self._attempt_ns = attempt_ns
         self._backoff_ns = (backoff_min_ns, backoff_max_ns)
         self._life = ""
@@ -255,11 +256,15 @@ class GroupClient:
 
     def take_requests(self) -> list[tuple[NodeId, GroupRequest]]:
         """Take what must be sent, as (node, request); the node may be this one."""
+        if not self._requests:
+            return []
         requests, self._requests = self._requests, []
         return requests
 
     def take(self) -> list[Answered]:
         """Take the outcomes there are."""
+        if not self._answered:
+            return []
         answered, self._answered = self._answered, []
         return answered
 
@@ -391,7 +396,7 @@ class GroupClient:
             opened_after=session.opened_after if session is not None else 0,
         )
         group = asked.group
-        message = GroupRequest(group.generation, copy, group.name, request, self._stamp())
+        message = GroupRequest(group.generation, copy, group.name, request, *self._times(node))
         self._requests.append((node, message))
 
     def _patience_ns(self, now_ns: int, asked: _Asked) -> int:

@@ -17,7 +17,9 @@ group's log like anybody else:
 
 Each may be done by two nodes that both believe to lead: nothing depends on it.
 
-Invariants. What is collected lies below every timestamp that a living transaction reads at.
+Invariants. What is collected lies below every timestamp that a living transaction reads at. While a
+group and the one that decides are led and reach each other, an intent there outlives its decision
+by a bounded time (``cluster.simulation.intent_watch``).
 
 What breaks without it. A34b: versions are collected that a reader still needs. A42: orphans that
 nobody meets stay.
@@ -28,6 +30,7 @@ Sans-IO.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -41,7 +44,8 @@ from cluster.data.partition_machine import PartitionMachine
 from cluster.data.questions import Questions
 from cluster.wire import Command
 
-#: Most transactions looked after in one group at a time.
+#: Most transactions looked after in one group at a time: of orphans, for each group that decides
+#: them, so that those of a group that cannot be reached keep no others waiting.
 SWEEP_MAX = 100
 
 
@@ -124,9 +128,12 @@ class GroupKeeper:
     def _sweep(self, now_ns: int) -> None:
         before = self._clock.stamp() - self._config.orphan_after_ns
         for group, machine in self._led():
-            for txn, held in list(machine.participant.orphans(before))[:SWEEP_MAX]:
-                intent = [txn, held.decision_group, held.stamp, held.started, held.timestamp]
-                self._orphans.met(now_ns, group, intent)
+            met: Counter[str] = Counter()
+            for txn, held in machine.participant.orphans(before):
+                met[held.decision_group] += 1
+                if met[held.decision_group] <= SWEEP_MAX:
+                    intent = [txn, held.decision_group, held.stamp, held.started, held.timestamp]
+                    self._orphans.met(now_ns, group, intent)
             self._finish_commits(now_ns, group, machine, before)
 
     def _finish_commits(

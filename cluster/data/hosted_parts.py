@@ -5,7 +5,8 @@ due is given the time; one that clients speak to is given their requests. A node
 of them, and says so to a client.
 
 Invariants. A token is one part's. Its outcome comes to that part, once, and after the call that
-asked has returned.
+asked has returned. A part does something only in a call from here; so its deadline changes only
+then, and is not asked for at each event of the node.
 
 Used by ``node``.
 """
@@ -59,11 +60,16 @@ class HostedParts:
             COORDINATOR: self.coordinator,
         }
         self._parts: dict[str, Part] = {name: part for name, part in made.items() if part}
+        #: the first deadline of all parts; None after an input, by which alone it can change
+        self._deadline_ns: int | None = None
 
     @property
     def deadline_ns(self) -> int:
         """When :meth:`tick` must be called at the latest."""
-        return min((part.deadline_ns for part in self._parts.values()), default=NEVER_NS)
+        if self._deadline_ns is None:
+            deadlines = (part.deadline_ns for part in self._parts.values())
+            self._deadline_ns = min(deadlines, default=NEVER_NS)
+        return self._deadline_ns
 
     def status(self) -> dict[str, Any]:
         """What each part says of itself, by its name."""
@@ -73,11 +79,15 @@ class HostedParts:
 
     def start(self, now_ns: int) -> list[Effect]:
         """The node starts."""
+        self._deadline_ns = None
         return [effect for part in self._parts.values() for effect in part.start(now_ns)]
 
     def tick(self, now_ns: int) -> list[Effect]:
         """Time has passed: for those that are due."""
         effects: list[Effect] = []
+        if now_ns < self.deadline_ns:
+            return effects
+        self._deadline_ns = None
         for part in self._parts.values():
             if part.deadline_ns <= now_ns:
                 effects += part.tick(now_ns)
@@ -91,12 +101,14 @@ class HostedParts:
 
     def on_answer(self, now_ns: int, answered: Answered) -> list[Effect]:
         """A question of a part has its outcome."""
+        self._deadline_ns = None
         token, status, value, error = answered
         part = self._parts[self._asked_by.pop(token)]
         return part.on_answer(now_ns, token, status, value, error)
 
     def on_client(self, now_ns: int, connection: int, request: Request) -> list[Effect] | None:
         """A client's request: what a part answers, or None if it is for the core."""
+        self._deadline_ns = None
         front, command = self._front, request.command
         if front.is_for_coordinator(command):
             part, refusal = self.coordinator, front.no_coordinator
@@ -110,6 +122,7 @@ class HostedParts:
 
     def on_disconnect(self, now_ns: int, connection: int) -> list[Effect]:
         """A client's connection is gone."""
+        self._deadline_ns = None
         effects: list[Effect] = []
         for part in (self.coordinator, self.placement):
             if part is not None:

@@ -12,12 +12,12 @@ Used by ``replicated_groups``; bookkeeping.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 
 import msgspec
 
 from cluster.channel.request_waiting_list import NEVER_NS
 from cluster.core.replica import Replica
+from cluster.data.round_trips import Times
 from cluster.ports import Append, SaveSnapshot, Send
 from cluster.wire import Grouped, ReplicaMessage
 
@@ -43,14 +43,18 @@ class HostedReplica:
         #: the last message wrapped: one that goes to several members is wrapped once
         self._sent: tuple[ReplicaMessage, Grouped] | None = None
 
-    def send(self, effect: Send, stamp: Callable[[], int]) -> Send:
+    def send(self, effect: Send, times: Times) -> Send:
         """A message to a member, as the node sends it."""
         message: ReplicaMessage = effect.message  # type: ignore[assignment]
-        sent = self._sent
-        if sent is None or sent[0] is not message:
-            wrapped = Grouped(message.generation, self.name, message, stamp())
-            sent = self._sent = (message, wrapped)
-        return Send(effect.to, sent[1], self.number(effect.after))
+        stamp, sent_ns, back_ns = times(effect.to)
+        known = self._sent
+        if known is not None and known[0] is message and not back_ns:
+            wrapped = known[1]
+        else:
+            wrapped = Grouped(message.generation, self.name, message, stamp, sent_ns, back_ns)
+            if not back_ns:
+                self._sent = (message, wrapped)
+        return Send(effect.to, wrapped, self.number(effect.after))
 
     def write(self, effect: Append | SaveSnapshot, number: int) -> Append | SaveSnapshot:
         """A write, as the node's of this number."""

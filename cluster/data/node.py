@@ -120,16 +120,17 @@ class DataNode:
         self.groups = parts.groups(
             self.node,
             rng=self._rng,
+            clock=self._clock,
             config=self.config,
             parts_of=lambda group: parts.core if group == CORE else parts.group,
-            stamp=self.stamps.stamp,
+            times=self.stamps.times,
             also_damaged=lambda: [CLOCK] if self._clock_log.damaged else [],
         )
         self.client = parts.client(
             self.node,
             rng=self._rng,
             is_read=lambda group, command: command.op in self._reads.get(group, self._data_reads),
-            stamp=self.stamps.stamp,
+            times=self.stamps.times,
             attempt_ns=self.config.election_max_ns,
         )
         self.front = parts.front()
@@ -220,13 +221,13 @@ class DataNode:
         kind = type(message)
         effects: list[Effect] = []
         if kind is Grouped:
-            self.stamps.heard(source, message.stamp)  # type: ignore[union-attr]
+            self.stamps.heard(source, message)  # type: ignore[arg-type]
             effects = self.groups.message(now_ns, source, message)  # type: ignore[arg-type]
         elif kind is GroupRequest:
-            self.stamps.heard(source, message.stamp)  # type: ignore[union-attr]
+            self.stamps.heard(source, message)  # type: ignore[arg-type]
             effects = self.exchange.take_request(now_ns, source, message)  # type: ignore[arg-type]
         elif kind is GroupResponse:
-            self.stamps.heard(source, message.stamp)  # type: ignore[union-attr]
+            self.stamps.heard(source, message)  # type: ignore[arg-type]
             self.client.on_response(now_ns, source, message)  # type: ignore[arg-type]
         return self._settle(now_ns, effects)
 
@@ -317,19 +318,27 @@ class DataNode:
     def _advance(self, now_ns: int, effects: list[Effect]) -> bool:
         """One round: answers to those who asked, questions to those who know. Whether there were
         any."""
-        exchanged, moved = self.exchange.advance(now_ns)
-        effects += exchanged
+        exchanged = self.exchange.advance(now_ns)
+        if exchanged:
+            effects += exchanged
         outcomes = self.client.take()
         for outcome in outcomes:
             effects += self.parts.on_answer(now_ns, outcome)
+        if not self._to_open:
+            return exchanged is not None or bool(outcomes)
         to_open, self._to_open = self._to_open, []
         for group, members in to_open:
             effects += self.groups.open(now_ns, group, members)
-        return bool(moved or outcomes or to_open)
+        return True
 
     def _next_timer(self, now_ns: int) -> SetTimer | None:
         """A timer, if the one set before is used up or too late."""
-        wanted_ns = min(self.groups.deadline_ns, self.client.deadline_ns, self.parts.deadline_ns)
+        wanted_ns = self.groups.deadline_ns
+        client_ns, parts_ns = self.client.deadline_ns, self.parts.deadline_ns
+        if client_ns < wanted_ns:
+            wanted_ns = client_ns
+        if parts_ns < wanted_ns:
+            wanted_ns = parts_ns
         if wanted_ns >= NEVER_NS or now_ns < self._timer_ns <= wanted_ns:
             return None
         self._timer_ns = wanted_ns
@@ -363,6 +372,11 @@ class _NodeServices:
     def members(self, group: str) -> tuple[NodeId, ...]:
         """The members of a group."""
         return self._node.client.members(group)
+
+    def leader(self, group: str) -> NodeId:
+        """Who leads a group: by its replica here, or the member that is asked for it."""
+        replica = self._node.groups.replica(group)
+        return replica.consensus.leader if replica else self._node.client.target(group)
 
     def leads(self, group: str) -> bool:
         """Whether this node leads a group."""

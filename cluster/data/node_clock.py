@@ -12,6 +12,7 @@ Used by the transactions' coordinator and what it is composed of.
 from __future__ import annotations
 
 from cluster.clocks.hybrid_clock import ClockNotReady
+from cluster.data.clock_fence import Ahead
 from cluster.data.stamps import Stamps
 from cluster.ports import Clock
 
@@ -71,6 +72,6 @@ class NodeClock:
         """How far the highest timestamp known is ahead of the physical time."""
         return self._stamps.hybrid.ahead_ns(self._clock.wall_ns())
 
-    def skew_ns(self) -> dict[str, int]:
-        """How far each peer heard lately is ahead of this node's clock."""
+    def skew_ns(self) -> dict[str, Ahead]:
+        """How far each peer heard lately is ahead of this node's clock, at least and at most."""
         return self._stamps.fence.skew_ns(self._clock.monotonic_ns())

@@ -105,13 +105,17 @@ class Ownership:
             return f"{STALE_EPOCH}: {partition} holds no key {key!r}"
         return ""
 
+    def would_take(self, partition: str, epoch: int) -> bool:
+        """Whether a partition that is offered at an epoch is new here."""
+        held = self.held.get(partition)
+        over = self.is_over(epoch, self.given_up.get(partition, 0))
+        return not over and (held is None or held.epoch < epoch)
+
     # -- commands of the log; each may come again --------------------------------------------------
 
     def take(self, partition: str, epoch: int, scheme: str, low: Any, high: Any) -> bool:
         """Take a partition; whether it is new: its data is to be put in place of what was there."""
-        held = self.held.get(partition)
-        over = self.is_over(epoch, self.given_up.get(partition, 0))
-        if over or (held is not None and held.epoch >= epoch):
+        if not self.would_take(partition, epoch):
             return False
         self.held[partition] = Held(epoch, scheme, low, high)
         return True

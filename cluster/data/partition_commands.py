@@ -32,13 +32,16 @@ A timestamp is a hybrid one, a single integer. ``txn`` is a transaction's id, th
 
     p-own partition epoch scheme low high          whether that was new
     p-freeze partition epoch                       how many intents are open in it
-    p-export partition epoch                       (a read) the data, when no intents are left
-    p-adopt partition epoch scheme low high data   whether that was new
+    p-export partition epoch offset bytes_max      (a read) [digest, size, offset, part], when no
+                                                   intents are left
+    p-receive partition epoch PART                 how many bytes of it are there then
+    p-adopt partition epoch scheme low high PART   whether that was new; PART is the last one
     p-drop partition epoch                         whether it was there
     p-split partition epoch at left right          whether that was new; left is the partition
     p-merge left left_epoch right right_epoch into whether that was new; into is the left one
     p-stat partition epoch                         (a read) {"keys", "writes", "middle"}
 
+PART is digest size offset data (``cluster.data.partition_transfer``).
 An outcome is ``commit`` or ``abort``. Used by the parts of ``cluster.data``; pure.
 """
 
@@ -49,6 +52,7 @@ from typing import Any, Final
 
 from cluster.core.answers import INT_MAX, key_problem, short, value_problem
 from cluster.data.ownership import RANGES, SLOTS
+from cluster.data.partition_transfer import Part
 from cluster.data.timestamped_values import APPEND, WRITE
 from cluster.wire import Command
 
@@ -56,6 +60,7 @@ READ, SCAN, EXPORT, STAT = "p-read", "p-scan", "p-export", "p-stat"
 PREPARE, DECIDE, RESOLVE, RECOVER = "p-prepare", "p-decide", "p-resolve", "p-recover"
 FORGET, CLOSE, COLLECT = "p-forget", "p-close", "p-collect"
 OWN, FREEZE, ADOPT, DROP = "p-own", "p-freeze", "p-adopt", "p-drop"
+RECEIVE = "p-receive"
 SPLIT, MERGE = "p-split", "p-merge"
 
 READS: Final = frozenset({READ, SCAN, EXPORT, STAT})
@@ -121,6 +126,10 @@ def _words(name: str, value: Any) -> str:
 
 def _anything(name: str, value: Any) -> str:
     return ""
+
+
+def _bytes(name: str, value: Any) -> str:
+    return "" if type(value) is bytes else f"{name} is {short(value)}; it should be bytes"
 
 
 def _moment(name: str, value: Any) -> str:
@@ -215,11 +224,22 @@ def _placed(check: Check) -> Check:
     return check_bounds
 
 
+def _partial(check: Check) -> Check:
+    """A check of arguments that end with a part of a partition's data."""
+
+    def check_part(op: str, args: Any) -> str:
+        wrong = check(op, args) or Part(*args[-4:]).problem()
+        return wrong if not wrong or wrong.startswith(op) else f"{op}: {wrong}"
+
+    return check_part
+
+
+_PART = (("digest", _word), ("size", _timestamp), ("offset", _timestamp), ("data", _bytes))
 _PLACE = (_EPOCH, ("scheme", _word), ("low", _bound), ("high", _bound))
 _CHECKS: dict[str, Check] = {
     READ: _arguments(("timestamp", _moment), ("closed_only", _flag), ("items", _POINTS)),
     SCAN: _arguments(("timestamp", _moment), ("closed_only", _flag), ("items", _RANGES)),
-    EXPORT: _arguments(_EPOCH),
+    EXPORT: _arguments(_EPOCH, ("offset", _timestamp), ("bytes_max", _timestamp)),
     STAT: _arguments(_EPOCH),
     PREPARE: _arguments(
         ("timestamp", _timestamp), ("started", _timestamp), ("up_to", _timestamp),
@@ -240,7 +260,8 @@ _CHECKS: dict[str, Check] = {
     COLLECT: _arguments(("below", _timestamp)),
     OWN: _placed(_arguments(*_PLACE)),
     FREEZE: _arguments(_EPOCH),
-    ADOPT: _placed(_arguments(*_PLACE, ("data", _anything))),
+    RECEIVE: _partial(_arguments(_EPOCH, *_PART)),
+    ADOPT: _placed(_partial(_arguments(*_PLACE, *_PART))),
     DROP: _arguments(_EPOCH),
     SPLIT: _arguments(_EPOCH, ("at", _word), ("left", _word), ("right", _word)),
     MERGE: _arguments(

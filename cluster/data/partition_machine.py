@@ -88,6 +88,9 @@ class PartitionMachine:
         """A data group keeps no revisions, so it has nothing to watch."""
         return f"{short(command.key)} cannot be watched: a data group keeps no revisions"
 
+    def reach(self, index: int) -> None:
+        """Nothing: what is read here is read at timestamps, which close by themselves."""
+
     def apply(self, index: int, command: Command) -> Answer:
         """Carry a command out as of a log index."""
         assert index > self.position, f"index {index} is applied after {self.position}"

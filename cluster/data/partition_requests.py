@@ -3,7 +3,8 @@
     partition-split KEY          there shall be a split point at KEY
     partition-merge KEY          there shall be no split point at KEY
     partition-move ID (group)    the partition ID shall be in this group
-    partitions ""                {"revision", "scheme", "partitions": [...]}: the node's map
+    partitions ""                {"revision", "scheme", "partitions": [...]}: the node's map; each
+                                 with the leader of its group, as far as the node knows
 
 Each says how things shall be, and not what to do, so a client may send it again.
 
@@ -21,6 +22,7 @@ Used by ``cluster.data.node``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from cluster.channel.request_waiting_list import NEVER_NS
@@ -62,11 +64,19 @@ class PartitionRequests:
         placement: the node's map.
         registration: the node's lease.
         ask: sends a command to a group.
+        leader: who leads a group, as far as the node knows; "" for unknown.
     """
 
     def __init__(
-        self, node: str, life: str, placement: Placement, registration: Registration, ask: Ask
+        self,
+        node: str,
+        life: str,
+        placement: Placement,
+        registration: Registration,
+        ask: Ask,
+        leader: Callable[[str], str],
     ) -> None:
+        self._leader = leader
         self._prefix = f"{node}-{life}-"
         self._placement = placement
         self._registration = registration
@@ -87,7 +97,7 @@ class PartitionRequests:
         if wrong:
             self._reply(connection, request.id, fail(wrong))
         elif command.op == LIST:
-            self._reply(connection, request.id, ok(listed(self._placement)))
+            self._reply(connection, request.id, ok(listed(self._placement, self._leader)))
         elif not self._registration.valid(now_ns):
             self._reply(connection, request.id, ("retry", None, "this node has no lease yet"))
         else:
@@ -180,13 +190,19 @@ def request_problem(command: Command) -> str:
     return key_problem(command.key)
 
 
-def listed(placement: Placement) -> dict[str, Any]:
-    """The map as clients see it."""
+def listed(placement: Placement, leader: Callable[[str], str]) -> dict[str, Any]:
+    """The map as clients see it.
+
+    Args:
+        placement: the map.
+        leader: who leads a group, as far as is known.
+    """
     layout = placement.layout
     return {
         "revision": placement.revision,
         "scheme": layout.scheme if layout is not None else None,
         "partitions": [
-            {"id": each.id, **encoded(each)} for _, each in sorted(placement.partitions.items())
+            {"id": each.id, **encoded(each), "leader": leader(each.group)}
+            for _, each in sorted(placement.partitions.items())
         ],
     }

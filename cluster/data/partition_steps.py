@@ -8,8 +8,8 @@ Solution. The intention is in the map before anything else happens (write-ahead)
 alone follow the steps, always the same ones in the same order, and each may be done again:
 
     new         own(p, e) in the group                        -> owned
-    moving      freeze(p, e) in the old group, export(p, e) from it,
-                adopt(p, e+1, data) in the new group          -> leaving, at e+1 in the new group
+    moving      freeze(p, e) in the old group; export(p, e) from it and receive(p, e+1) in the new
+                one, part by part; adopt(p, e+1) with the last  -> leaving, at e+1 in the new group
     leaving     drop(p, e-1) in the group where it was        -> owned
     splitting   split(p, e, at) in the group                  -> two owned partitions at e+1
     merging     merge(p, q) in the group                      -> one owned partition, above both
@@ -19,7 +19,8 @@ first step again; a group that has done it says so. What is under way is never t
 controllers that do not know of each other do the same things, and not one against the other.
 
 A step that a group refuses, or whose outcome is unknown, is tried again after a while, and the map
-is read anew if the group says that the epoch is over.
+is read anew if the group says that the epoch is over. What the new group has of a partition's data
+stays there (``cluster.data.partition_copy``).
 
 Invariants. No group is told anything before the intention is committed. The map names a new owner
 only after the old group is frozen and the new group has the data; the old copy is dropped only
@@ -43,6 +44,7 @@ from cluster.data.group_client import Ask
 from cluster.data.key_range_partitions import KeyRange, merged_range, split_range
 from cluster.data.map_change import MapChange, Outcome, guarded
 from cluster.data.ownership import STALE_EPOCH
+from cluster.data.partition_copy import ADOPT, EXPORT, PartitionCopy
 from cluster.data.partition_record import (
     LEAVING,
     MERGING,
@@ -61,7 +63,7 @@ from cluster.wire import Command
 
 #: How long to wait before a step is tried again.
 AGAIN_NS = 100 * MS
-OWN, FREEZE, EXPORT, ADOPT = "p-own", "p-freeze", "p-export", "p-adopt"
+OWN, FREEZE = "p-own", "p-freeze"
 DROP, SPLIT, MERGE = "p-drop", "p-split", "p-merge"
 #: States in which something is to be done.
 UNDER_WAY = frozenset({NEW, MOVING, LEAVING, SPLITTING, MERGING})
@@ -72,7 +74,7 @@ class Step(NamedTuple):
 
     Args:
         group: whom.
-        command: what; for ADOPT without the data, which EXPORT gives.
+        command: what; of an EXPORT or ADOPT without the part of the data that it is about.
     """
 
     group: str
@@ -82,14 +84,14 @@ class Step(NamedTuple):
 class _Progress:
     """How far this controller has come with one intention."""
 
-    __slots__ = ("again_ns", "asked", "data", "done", "revision")
+    __slots__ = ("again_ns", "asked", "copy", "done", "revision")
 
-    def __init__(self, revision: int) -> None:
+    def __init__(self, revision: int, copy: PartitionCopy) -> None:
         self.revision = revision  # of the record it is about
         self.done = 0  # steps
         self.asked = False
         self.again_ns = 0
-        self.data: Any = None
+        self.copy = copy
 
 
 class PartitionSteps:
@@ -98,9 +100,11 @@ class PartitionSteps:
     Args:
         watch: the node's map, kept up to date.
         ask: sends a command to a group.
+        part_bytes: most bytes of a part of a partition that moves.
     """
 
-    def __init__(self, watch: PlacementWatch, ask: Ask) -> None:
+    def __init__(self, watch: PlacementWatch, ask: Ask, *, part_bytes: int) -> None:
+        self._part_bytes = part_bytes
         self._watch = watch
         self._placement = watch.placement
         self._questions = Questions(ask)
@@ -135,7 +139,9 @@ class PartitionSteps:
         revision = self._placement.modified[partition.key()]
         progress = self._progress.get(partition.id)
         if progress is None or progress.revision != revision:
-            progress = self._progress[partition.id] = _Progress(revision)
+            progress = self._progress[partition.id] = _Progress(
+                revision, PartitionCopy(self._part_bytes)
+            )
         if progress.asked or now_ns < progress.again_ns:
             return
         progress.asked = True
@@ -146,16 +152,15 @@ class PartitionSteps:
             self._ask_change(now_ns, token, progress, completed(partition, self._placement))
 
     def _ask_step(self, now_ns: int, progress: _Progress, step: Step) -> None:
-        command = step.command
-        if command.op == ADOPT:
-            command = Command(command.op, command.key, (*command.args, progress.data))
+        command = progress.copy.filled(step.command)
 
         def told(later_ns: int, status: str, value: Any, error: str) -> None:
             progress.asked = False
             if status == "ok":
-                progress.done += 1
-                progress.data = value if command.op == EXPORT else None
+                progress.done += progress.copy.told(command, value)
             else:
+                if status == "fail":
+                    progress.copy.begin_anew()
                 self._try_again(later_ns, progress, has_reason(error, STALE_EPOCH))
 
         self._questions.ask(now_ns, step.group, command, told)
@@ -171,7 +176,7 @@ class PartitionSteps:
 
     def _try_again(self, now_ns: int, progress: _Progress, map_may_be_old: bool) -> None:
         """The first step again: what was exported may be of an epoch that is over."""
-        progress.done, progress.data = 0, None
+        progress.done = 0
         progress.again_ns = now_ns + AGAIN_NS
         if map_may_be_old:
             self._watch.refresh()

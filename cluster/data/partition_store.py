@@ -5,18 +5,20 @@ timestamps at which it was read. Which partitions the group has, at which epoch,
 :class:`cluster.data.ownership.Ownership`'s to say; it and this table change together, by commands
 of the group's log.
 
-    move      freeze(p, e) here; export(p, e) once no intent is open; adopt(p, e + 1, data) in the
-              other group; drop(p, e) here
+    move      freeze(p, e) here; export(p, e) once no intent is open, receive(p, e + 1) of each part
+              of it in the other group and adopt(p, e + 1) with the last; drop(p, e) here
     split     split(p, e, at, p, q): p keeps the keys below ``at``, q gets the others, both at e + 1
     merge     merge(p, e, q, f, p): p takes q's keys, at an epoch above both
 
 Intents stay with their keys through a split or merge. With an exported partition go its versions,
-its read timestamps and the closed timestamp of the group it leaves, as a floor: a write in the new
-group commits above all that was promised in the old one. Log indexes mean nothing in another log,
-so all versions count as installed when the partition was adopted.
+its read timestamps and the closed timestamp of the group at the freeze, as a floor: a write in the
+new group commits above all that was promised in the old one, which serves no read of the partition
+after the freeze. Log indexes mean nothing in another log, so all versions count as installed when
+the partition was adopted.
 
 Invariants. A partition is in the table if and only if the group has it. An export has no intents,
-and nothing is written to the partition after it. The closed timestamp never goes back.
+and nothing of the partition changes after it: no write, and no clearing away either, so that all
+parts of an export fit together. The closed timestamp never goes back.
 
 What breaks without it. A37: a group that acts for an epoch that is over. See
 :mod:`cluster.data.ownership`.
@@ -31,7 +33,8 @@ from typing import Any, NamedTuple
 
 from cluster.core.answers import Answer, fail, ok
 from cluster.data.ownership import Ownership
-from cluster.data.partition_commands import ADOPT, DROP, FREEZE, MERGE, OWN, SPLIT
+from cluster.data.partition_commands import ADOPT, DROP, FREEZE, MERGE, OWN, RECEIVE, SPLIT
+from cluster.data.partition_transfer import Arrivals, Leaving, Part, unpacked
 from cluster.data.timestamp_cache import TimestampCache, check_cache
 from cluster.data.timestamped_values import TimestampedValues, check_rows
 from cluster.wire import Command
@@ -53,7 +56,7 @@ class Intent(NamedTuple):
 class Partition:
     """One partition's data."""
 
-    __slots__ = ("cache", "intents", "values", "writes")
+    __slots__ = ("cache", "intents", "sealed", "values", "writes")
 
     def __init__(self, values: TimestampedValues, cache: TimestampCache) -> None:
         self.values = values
@@ -61,6 +64,8 @@ class Partition:
         self.intents: dict[str, Intent] = {}
         #: versions installed since the partition came to this group
         self.writes = 0
+        #: the group's closed timestamp at the freeze; None before
+        self.sealed: int | None = None
 
     def install(self, index: int, timestamp: int, key: str, how: str, value: Any) -> None:
         """Make a write visible; it takes the place of the intent it may have been."""
@@ -86,7 +91,7 @@ class PartitionStore:
         ownership, values, cache: the classes it is made of.
     """
 
-    __slots__ = ("_cache", "_values", "closed", "ownership", "partitions")
+    __slots__ = ("_cache", "_leaving", "_values", "arrivals", "closed", "ownership", "partitions")
 
     def __init__(
         self,
@@ -97,6 +102,8 @@ class PartitionStore:
         self._values, self._cache = values, cache
         self.ownership = ownership()
         self.partitions: dict[str, Partition] = {}
+        self.arrivals = Arrivals()
+        self._leaving = Leaving()
         #: no transaction prepares at or below this timestamp any more
         self.closed = 0
 
@@ -121,6 +128,8 @@ class PartitionStore:
                 return self._own(name, *args)
             case "p-adopt":
                 return self._adopt(index, name, *args)
+            case "p-receive":
+                return self._receive(name, *args)
             case "p-freeze":
                 return self._freeze(name, *args)
             case "p-drop":
@@ -137,19 +146,32 @@ class PartitionStore:
             self.partitions[name] = self._empty()
         return ok(new)
 
+    def _receive(self, name: str, epoch: int, *part: Any) -> Answer:
+        """Part of a partition that will be adopted; how many bytes of it are there."""
+        given = Part(*part)
+        if not self.ownership.would_take(name, epoch):
+            return ok(given.size)
+        return ok(self.arrivals.add(name, epoch, given))
+
     def _adopt(
-        self, index: int, name: str, epoch: int, scheme: str, low: Any, high: Any, data: Any
+        self, index: int, name: str, epoch: int, scheme: str, low: Any, high: Any, *last: Any
     ) -> Answer:
-        wrong = _data_problem(data)
-        if wrong:
-            return fail(wrong)
-        new = self.ownership.take(name, epoch, scheme, low, high)
+        """The last part of a partition: with those before, the group takes it."""
+        new = self.ownership.would_take(name, epoch)
         if new:
+            packed, wrong = self.arrivals.whole(name, epoch, Part(*last))
+            data = unpacked(packed)
+            wrong = wrong or _data_problem(data)
+            if wrong:
+                return fail(wrong)
+            assert self.ownership.take(name, epoch, scheme, low, high), f"{name} is not taken"
             closed, cache, values = data
             adopted = self.partitions[name] = self._empty()
             adopted.values.restore(values, installed=index)
             adopted.cache.restore(cache)
             adopted.cache.forget(closed, raises_floor=True)
+            self._leaving.forget(name)
+        self.arrivals.forget(name, epoch)
         return ok(new)
 
     def _empty(self) -> Partition:
@@ -157,7 +179,11 @@ class PartitionStore:
 
     def _freeze(self, name: str, epoch: int) -> Answer:
         wrong = self.ownership.freeze(name, epoch)
-        return fail(wrong) if wrong else ok(len(self.partitions[name].intents))
+        if wrong:
+            return fail(wrong)
+        held = self.partitions[name]
+        held.sealed = self.closed if held.sealed is None else held.sealed
+        return ok(len(held.intents))
 
     def _drop(self, name: str, epoch: int) -> Answer:
         held = self.partitions.get(name)
@@ -166,6 +192,8 @@ class PartitionStore:
         gone = self.ownership.drop(name, epoch)
         if gone:
             del self.partitions[name]
+            self._leaving.forget(name)
+        self.arrivals.forget(name, epoch)
         return ok(gone)
 
     def _split(self, name: str, epoch: int, at: str, left: str, right: str) -> Answer:
@@ -195,15 +223,28 @@ class PartitionStore:
 
     # -- reads -------------------------------------------------------------------------------------
 
-    def export(self, name: str, epoch: int) -> Answer:
-        """A frozen partition's data, for another group; a refusal while intents are open."""
+    def export(self, name: str, epoch: int, offset: int, bytes_max: int) -> Answer:
+        """Part of a frozen partition's data, for another group; a refusal while intents are open.
+
+        Args:
+            name, epoch: the partition.
+            offset: where the part begins.
+            bytes_max: how large it may be.
+        """
         wrong = self.ownership.export_refusal(name, epoch)
         if wrong:
             return fail(wrong)
         held = self.partitions[name]
         if held.intents:
             return fail(f"{name} has {len(held.intents)} open intents")
-        return ok([self.closed, held.cache.encode(), held.values.encode()])
+        assert held.sealed is not None, f"{name} is frozen and was not sealed"
+
+        def state() -> Any:
+            return [held.sealed, held.cache.encode(), held.values.encode()]
+
+        part = self._leaving.part(name, epoch, state, offset, bytes_max)
+        wrong = part.problem()
+        return fail(wrong) if wrong else ok(list(part))
 
     def stat(self, name: str, epoch: int) -> Answer:
         """How large and busy a partition is."""
@@ -220,33 +261,38 @@ class PartitionStore:
         if timestamp > self.closed:
             self.closed = timestamp
             for each in self.partitions.values():
-                each.cache.forget(timestamp)
+                if each.sealed is None:
+                    each.cache.forget(timestamp)
         return self.closed
 
     def collect(self, below: int) -> int:
         """Drop versions that no read at or above a timestamp sees; how many that were."""
-        return sum(each.values.collect(below) for each in self.partitions.values())
+        live = (each for each in self.partitions.values() if each.sealed is None)
+        return sum(each.values.collect(below) for each in live)
 
     # -- snapshots ---------------------------------------------------------------------------------
 
     def encode(self) -> Any:
         """Everything, JSON-like."""
         rows = [
-            (name, each.values.encode(), each.cache.encode(), each.writes, _intent_rows(each))
+            (name, each.values.encode(), each.cache.encode(), each.writes, _intent_rows(each),
+             each.sealed)
             for name, each in self.partitions.items()
-        ]
-        return [self.closed, self.ownership.encode(), rows]
+        ]  # fmt: skip
+        return [self.closed, self.ownership.encode(), rows, self.arrivals.encode()]
 
     def restore(self, state: Any) -> None:
         """Replace everything by what :meth:`encode` gave, decoded afresh."""
-        self.closed, ownership, rows = state
+        self.closed, ownership, rows, arrivals = state
         self.ownership.restore(ownership)
+        self.arrivals.restore(arrivals)
+        self._leaving.clear()
         self.partitions = {}
-        for name, values, cache, writes, intents in rows:
+        for name, values, cache, writes, intents, sealed in rows:
             held = self.partitions[name] = self._empty()
             held.values.restore(values)
             held.cache.restore(cache)
-            held.writes = writes
+            held.writes, held.sealed = writes, sealed
             held.intents = {key: Intent(*rest) for key, *rest in intents}
         assert self.partitions.keys() == self.ownership.held.keys(), (
             "partitions and ownership differ"
@@ -262,10 +308,11 @@ class PartitionStore:
         """What :meth:`digest` does not cover, to be hashed whole: it is small."""
         held, given_up = self.ownership.encode()
         rows = [
-            [name, each.cache.rest(), each.writes, sorted(_intent_rows(each))]
+            [name, each.cache.rest(), each.writes, sorted(_intent_rows(each)), each.sealed]
             for name, each in sorted(self.partitions.items())
         ]
-        return [self.closed, sorted(held), sorted(given_up.items()), rows]
+        arriving = self.arrivals.rest()
+        return [self.closed, sorted(held), sorted(given_up.items()), rows, arriving]
 
 
 def _intent_rows(partition: Partition) -> list[Any]:
@@ -279,4 +326,4 @@ def _data_problem(data: Any) -> str:
 
 
 #: The commands of :meth:`PartitionStore.apply`.
-COMMANDS = frozenset({OWN, FREEZE, ADOPT, DROP, SPLIT, MERGE})
+COMMANDS = frozenset({OWN, FREEZE, RECEIVE, ADOPT, DROP, SPLIT, MERGE})

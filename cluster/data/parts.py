@@ -82,6 +82,9 @@ class Services(Protocol):
     def members(self, group: str) -> tuple[NodeId, ...]:
         """The members of a group; empty if it is not known."""
 
+    def leader(self, group: str) -> NodeId:
+        """Who leads a group, as far as this node knows; "" for unknown."""
+
     def leads(self, group: str) -> bool:
         """Whether this node leads a group, as far as it knows."""
 

@@ -48,7 +48,9 @@ class PlacementPart:
         self.watch = PlacementWatch(self.placement, ask)
         ttl_ns = setting.config.node_ttl_ns
         self.registration = Registration(node, life, self.placement, ask, ttl_ns=ttl_ns)
-        self.requests = PartitionRequests(node, life, self.placement, self.registration, ask)
+        self.requests = PartitionRequests(
+            node, life, self.placement, self.registration, ask, setting.services.leader
+        )
         self._parts = (self.watch, self.registration, self.requests)
         self._opened: set[str] = set(self.founding)
 

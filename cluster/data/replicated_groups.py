@@ -39,6 +39,7 @@ durability order of ``cluster.ports``. Used by ``cluster.data.node``; sans-IO.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -49,8 +50,10 @@ from cluster.consensus.leader_and_followers import LEADER
 from cluster.core.parts import ReplicaParts
 from cluster.core.replica import Replica
 from cluster.data.hosted_replica import HostedReplica
+from cluster.data.round_trips import Times, no_times
 from cluster.ports import (
     Append,
+    Clock,
     Effect,
     NodeId,
     Note,
@@ -126,9 +129,10 @@ class ReplicatedGroups:
     Args:
         node: this node.
         rng: randomness of the replicas.
+        clock: the node's clocks.
         config: timings and limits of each.
         parts_of: the classes that a group's replica is made of, by the group's name.
-        stamp: gives the hybrid timestamp of a message; 0 for none.
+        times: gives what a message to a node has as stamp, sent and back.
         also_damaged: what else of this node is still damaged, by name.
     """
 
@@ -137,18 +141,21 @@ class ReplicatedGroups:
         node: NodeId,
         *,
         rng: Rng,
+        clock: Clock,
         config: ClusterConfig,
         parts_of: Callable[[str], ReplicaParts],
-        stamp: Callable[[], int] = lambda: 0,
+        times: Times = no_times,
         also_damaged: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._also_damaged = also_damaged
         self.node = node
         self.config = config
-        self._rng = rng
+        self._make = partial(Replica, node, rng=rng, clock=clock, config=config)
         self._parts_of = parts_of
-        self._stamp = stamp
+        self._times = times
         self._hosted: dict[str, HostedReplica] = {}
+        #: the first deadline of all replicas; None after one of them has set its timer
+        self._deadline_ns: int | None = None
         self._last_write = 0
         self._last_asked = 0
         self._askers: dict[int, tuple[str, NodeId, int]] = {}
@@ -167,7 +174,10 @@ class ReplicatedGroups:
     @property
     def deadline_ns(self) -> int:
         """When :meth:`tick` must be called at the latest."""
-        return min((each.due_ns for each in self._hosted.values()), default=NEVER_NS)
+        if self._deadline_ns is None:
+            deadlines = (each.due_ns for each in self._hosted.values())
+            self._deadline_ns = min(deadlines, default=NEVER_NS)
+        return self._deadline_ns
 
     def hosts(self, group: str) -> bool:
         """Whether this node is in a group."""
@@ -245,8 +255,7 @@ class ReplicatedGroups:
             raise ValueError(f"members of group {group!r} are {list(members)}: a set of nodes")
         if self.hosts(group) or self.node not in voters:
             return []
-        empty = Replica(self.node, voters, rng=self._rng, config=self.config,
-                        parts=self._parts_of(group))  # fmt: skip
+        empty = self._make(voters, parts=self._parts_of(group))
         first = Snapshot(OPENED_AT, 0, voters, empty.state.encode())
         entered = Append(self.next_write(), OPENED_IN, group=group)
         save = SaveSnapshot(self.next_write(), first, OPENED_AT + 1, reset_log=True, group=group)
@@ -265,6 +274,9 @@ class ReplicatedGroups:
     def tick(self, now_ns: int) -> list[Effect]:
         """The time of some group has come."""
         effects: list[Effect] = []
+        if now_ns < self.deadline_ns:
+            return effects
+        self._deadline_ns = None
         for hosted in self._hosted.values():
             if hosted.due_ns <= now_ns:
                 hosted.due_ns = NEVER_NS
@@ -304,6 +316,8 @@ class ReplicatedGroups:
 
     def take_answers(self) -> list[Answer]:
         """Take the answers to nodes."""
+        if not self._answers:
+            return []
         answers, self._answers = self._answers, []
         return answers
 
@@ -330,10 +344,9 @@ class ReplicatedGroups:
     def _begin(
         self, now_ns: int, group: str, members: Sequence[NodeId], recovered: Recovered
     ) -> list[Effect]:
-        replica = Replica(
-            self.node, members, rng=self._rng, config=self.config, parts=self._parts_of(group)
-        )
+        replica = self._make(members, parts=self._parts_of(group))
         hosted = self._hosted[group] = HostedReplica(group, replica)
+        self._deadline_ns = None
         return self._own(hosted, replica.start(now_ns, recovered))
 
     def _own(self, hosted: HostedReplica, effects: Sequence[Effect]) -> list[Effect]:
@@ -343,11 +356,12 @@ class ReplicatedGroups:
         for effect in effects:
             kind = type(effect)
             if kind is Send:
-                out.append(hosted.send(effect, self._stamp))  # type: ignore[arg-type]
+                out.append(hosted.send(effect, self._times))  # type: ignore[arg-type]
             elif kind is Append or kind is SaveSnapshot:
                 out.append(hosted.write(effect, self.next_write()))  # type: ignore[arg-type]
             elif kind is SetTimer:
                 hosted.due_ns = effect.at_ns  # type: ignore[union-attr]
+                self._deadline_ns = None
             elif kind is Reply:
                 self._reply(hosted, effect, out)  # type: ignore[arg-type]
             else:

@@ -14,7 +14,9 @@ durable, which is far ahead of every clock. That is no timestamp that anybody wa
 stamped on messages: the others would take it for a clock that is off, and fence themselves.
 
 Stamps tell more: how far the clocks of the others are from this node's. What is heard goes to the
-fence (``cluster.data.clock_fence``), which knows when this node's clock cannot be trusted.
+fence (``cluster.data.clock_fence``), which knows when this node's clock cannot be trusted. Messages
+carry monotonic times too, by which the fence knows how late they may be
+(``cluster.data.round_trips``).
 
 Invariants. What a node issues after it heard a stamp that it accepted is above that stamp.
 
@@ -29,7 +31,9 @@ from __future__ import annotations
 from cluster.clocks.hybrid_clock import HybridClock
 from cluster.config import ClusterConfig
 from cluster.data.clock_fence import ClockFence
+from cluster.data.round_trips import RoundTrips, trip_ns
 from cluster.ports import Clock, NodeId
+from cluster.wire import Grouped, GroupRequest, GroupResponse
 
 
 class Stamps:
@@ -43,7 +47,7 @@ class Stamps:
         fence: the class of the opinion on the node's own clock.
     """
 
-    __slots__ = ("_began", "_clock", "_met", "fence", "hybrid", "refused")
+    __slots__ = ("_began", "_clock", "_met", "_trips", "fence", "hybrid", "refused")
 
     def __init__(
         self,
@@ -62,6 +66,7 @@ class Stamps:
         self._began, self._met = self.hybrid.last, 0
         #: what the other nodes' stamps say of this node's clock
         self.fence = fence(bound_ns)
+        self._trips = RoundTrips()
         #: stamps that were not merged, by the node they came from
         self.refused: dict[NodeId, int] = {}
 
@@ -79,8 +84,17 @@ class Stamps:
 
     def stamp(self) -> int:
         """The stamp of a message that leaves now."""
-        last = self.hybrid.last
-        return max(last if last > self._began else self._met, self._clock.wall_ns())
+        last, wall_ns = self.hybrid.last, self._clock.wall_ns()
+        known = last if last > self._began else self._met
+        return known if known > wall_ns else wall_ns
+
+    def times(self, to: NodeId) -> tuple[int, int, int]:
+        """What a message to a node that leaves now has as stamp, sent and back.
+
+        Only where back is not 0 is it meant for this node alone.
+        """
+        now_ns = self._clock.monotonic_ns()
+        return self.stamp(), now_ns, self._trips.back(now_ns, to)
 
     def observe(self, timestamp: int) -> bool:
         """Merge a timestamp that a group has named; whether it was accepted."""
@@ -91,18 +105,20 @@ class Stamps:
         return self._note(timestamp, self.hybrid.observe_read(self._clock.wall_ns(), timestamp))
 
     def _note(self, timestamp: int, accepted: bool) -> bool:
-        if accepted:
-            self._met = max(self._met, timestamp)
+        if accepted and timestamp > self._met:
+            self._met = timestamp
         return accepted
 
-    def heard(self, source: NodeId, stamp: int) -> None:
-        """A message with this stamp arrived from a node; 0 for a message without."""
+    def heard(self, source: NodeId, message: Grouped | GroupRequest | GroupResponse) -> None:
+        """A message arrived from a node; one without a stamp tells nothing."""
+        stamp = message.stamp
         if not stamp:
             return
         now_ns, wall_ns = self._clock.monotonic_ns(), self._clock.wall_ns()
         self.fence.look(now_ns, wall_ns)
-        self.fence.heard(now_ns, source, stamp - wall_ns)
-        if not self.observe(stamp):
+        self.fence.heard(now_ns, source, stamp - wall_ns, trip_ns(now_ns, message.back))
+        self._trips.heard(now_ns, source, message.sent)
+        if not self._note(stamp, self.hybrid.observe(wall_ns, stamp)):
             self.refused[source] = self.refused.get(source, 0) + 1
 
     def bound_wanted(self) -> int:

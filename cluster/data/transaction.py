@@ -173,7 +173,10 @@ class Transaction:
         held = {key: value for part in self.ranges[span] for key, value in part.rows}
         for key, (how, written) in self.writes.items():
             if span.low <= key and (span.high is None or key < span.high):
-                held[key] = written if how == WRITE else self._appended(key, held.get(key), written)
+                if how == APPEND:
+                    self.shown.add(span)
+                    written = self._appended(key, held.get(key), written)
+                held[key] = written
         return [[key, held[key]] for key in sorted(held) if held[key] is not None]
 
     def _appended(self, key: str, base: Any, items: list[Any]) -> list[Any]:

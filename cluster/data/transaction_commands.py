@@ -12,7 +12,9 @@
     operations  [["r", key, null], ["append", key, item], ["w", key, value],
                 ["scan", [low, high], null]]
     options     {"isolation": strict-serializable (default), snapshot-isolation or read-committed,
-                "staleness_ns": how old what is read may be; then it only reads}
+                "staleness_ns": how old what is read may be; then it only reads,
+                "owners": of txn-run, whether to say who carried its writes out. The answer is then
+                {"operations": those, "owners": [[key, partition, epoch, group]...]}}
 
 Used by ``cluster.data.coordinator``; pure.
 """
@@ -32,6 +34,10 @@ OPS: Final = frozenset({BEGIN, RUN, READ, WRITE, APPEND, SCAN, COMMIT, ABORT})
 
 #: Most micro-operations of one txn-run.
 OPERATIONS_MAX: Final = 1_000
+_OPTIONS = {
+    BEGIN: ("isolation", "staleness_ns"),
+    RUN: ("isolation", "staleness_ns", "owners"),
+}
 _COUNTS = {READ: 1, WRITE: 2, APPEND: 2, SCAN: 2, COMMIT: 0, ABORT: 0}
 
 
@@ -75,16 +81,20 @@ def _whole_problem(op: str, args: Any) -> str:
     operations, options = args[:given], args[given:]
     if len(options) > 1 or len(operations) != given:
         return f"{op} takes {'operations and ' * (op == RUN)}options, not {short(args)}"
-    wrong = _options_problem(options[0]) if options else ""
+    wrong = _options_problem(op, options[0]) if options else ""
     return wrong or (_operations_problem(operations[0]) if op == RUN else "")
 
 
-def _options_problem(options: Any) -> str:
+def _options_problem(op: str, options: Any) -> str:
     if type(options) is not dict:
         return f"the options are {short(options)}; they should be given by name"
-    unknown = sorted(str(name) for name in options if name not in ("isolation", "staleness_ns"))
+    known = _OPTIONS[op]
+    unknown = sorted(str(name) for name in options if name not in known)
     if unknown:
-        return f"there is no option {unknown[0]!r}; there are isolation and staleness_ns"
+        listed = f"{', '.join(known[:-1])} and {known[-1]}"
+        return f"{op} has no option {unknown[0]!r}; there are {listed}"
+    if type(options.get("owners", False)) is not bool:
+        return f"owners is {short(options['owners'])}; it should be true or false"
     level = options.get("isolation", "strict-serializable")
     if type(level) is not str or level not in LEVELS:
         return f"there is no isolation {short(level)}; there are {', '.join(LEVELS)}"

@@ -8,18 +8,21 @@ timestamp) of the change. A change adds a version, and a deletion adds a tombsto
 revision takes the newest version at or below it. All changes are also listed in the order of
 revisions, for watchers that resume. Versions that no read above the compacted revision can see are
 dropped (:meth:`VersionedValues.compact`); a read or a watch below it is refused, not answered with
-what happens to be left.
+what happens to be left. A read at a revision above all that is known here (``reached``) is refused,
+too: what is visible there may still change.
 
 A list that grows by appends is stored once. Its versions share it, and each knows how long the list
 was; so a thousand appends cost a thousand numbers and not a thousand lists.
 
 Invariants. The revisions of a key only grow. A version never changes once a later revision exists.
-What is visible at a revision at or above the compacted one stays visible until a later compaction.
+What is visible at a revision at or above the compacted one stays visible until a later compaction,
+so two reads at one revision see one state, on whichever nodes.
 The versions of one revision appear together or, after :meth:`VersionedValues.undo`, not at all.
 
 What breaks without it. A34a: with one value per key, a read of several keys during writes sees half
-of a change. A34b: a read below the compacted revision misses the versions dropped. A08c: a watcher
-that resumes below the compacted revision has a gap it does not notice.
+of a change. A34b: a read below the compacted revision misses the versions dropped. A34e: a read at
+a revision that is not reached sees the present, and later something else. A08c: a watcher that
+resumes below the compacted revision has a gap it does not notice.
 
 Source: Joshi, "Versioned Value"; etcd's multi-version store (revisions, compaction).
 Used by the state machine of the core; sans-IO, with no clock of its own.
@@ -33,7 +36,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 
-class Compacted(Exception):
+class NotReadable(Exception):
+    """A revision cannot be read here; the message is a word that programs know, and a sentence."""
+
+
+class Compacted(NotReadable):
     """A read or a watch asks for a revision whose versions may be gone.
 
     Args:
@@ -43,27 +50,44 @@ class Compacted(Exception):
 
     def __init__(self, asked: int, floor: int) -> None:
         self.asked, self.floor = asked, floor
-        super().__init__(f"revision {asked} is compacted; the oldest one left is {floor}")
+        super().__init__(
+            f"compacted: revision {asked} is compacted; the oldest one left is {floor}"
+        )
+
+
+class FutureRevision(NotReadable):
+    """A read asks for a revision that is not reached here: what it will hold is not known yet.
+
+    Args:
+        asked: the revision.
+        reached: the highest revision that can be read.
+    """
+
+    def __init__(self, asked: int, reached: int) -> None:
+        self.asked, self.reached = asked, reached
+        super().__init__(
+            f"future-revision: revision {asked} is not reached yet; the newest one is {reached}"
+        )
 
 
 class Version(NamedTuple):
-    """One version of a key.
+    """One version of a key; in this order it is a row of a snapshot.
 
     Args:
         revision: of the change that made it.
-        data: the value; None if the key was deleted. A list may be longer by now: see ``length``.
         number: counts the key's changes from 1; begins anew after a deletion; 0 of a tombstone.
         created: revision of the version with number 1.
         lease: id of the lease the key ends with; "" for none.
         length: how many items of ``data`` belong to this version; -1 if it is no list.
+        data: the value; None if the key was deleted. A list may be longer by now: see ``length``.
     """
 
     revision: int
-    data: Any
     number: int
     created: int
     lease: str = ""
     length: int = -1
+    data: Any = None
 
     @property
     def value(self) -> Any:
@@ -84,10 +108,15 @@ def revision_of(version: Version) -> int:
 class VersionedValues:
     """Keys and their versions."""
 
-    __slots__ = ("_alive", "_changes", "_keys", "_present", "_touched", "floor", "newest")
+    __slots__ = (
+        "_alive", "_changes", "_keys", "_listed", "_present", "_touched", "floor", "newest",
+        "reached",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._keys: dict[str, list[Version]] = {}
+        #: the keys that ever held a list, whose versions may share one
+        self._listed: dict[str, None] = {}
         #: keys that have a version at all, sorted
         self._present: list[str] = []
         #: (revision, key) of every change above the floor, in order
@@ -96,6 +125,8 @@ class VersionedValues:
         self.floor = 0
         #: revision of the last change
         self.newest = 0
+        #: up to this revision no change is missing, and none will come
+        self.reached = 0
         #: how many keys are not deleted
         self._alive = 0
         #: keys changed since :meth:`begin`, and whether each was there before; None outside
@@ -114,7 +145,7 @@ class VersionedValues:
         """The version of a key that is visible at a revision; None if the key was absent.
 
         Raises:
-            Compacted: the revision is below the floor.
+            NotReadable: the revision is below the floor, or not reached.
         """
         self.require_readable(revision)
         found = self.visible(self._keys.get(key, []), revision)
@@ -130,13 +161,25 @@ class VersionedValues:
         return revision >= self.floor
 
     def require_readable(self, revision: int) -> None:
-        """Refuse a revision below the floor.
+        """Refuse a revision below the floor, and one that is not reached.
 
         Raises:
-            Compacted: it is.
+            Compacted: it is below the floor.
+            FutureRevision: it is not reached.
         """
         if not self.may_read(revision):
             raise Compacted(revision, self.floor)
+        if not self.is_reached(revision):
+            raise FutureRevision(revision, self.reached)
+
+    def is_reached(self, revision: int) -> bool:
+        """Decision: whether all changes up to a revision are here."""
+        return revision <= self.reached
+
+    def reach(self, revision: int) -> None:
+        """Whatever is changed from now on has this revision or a later one."""
+        assert revision >= self.reached, f"revision {revision} is reached after {self.reached}"
+        self.reached = revision
 
     def keys(self, start: str, end: str | None) -> Iterator[str]:
         """Keys that have versions, from ``start`` up to but without ``end``, in order.
@@ -219,8 +262,11 @@ class VersionedValues:
             self._touched.setdefault(key, number > 0)
         self._alive += (not tombstone) - (number > 0)
         number = 0 if tombstone else number + 1
-        made = Version(revision, data, number, created, lease, length)
+        if length >= 0:
+            self._listed[key] = None
+        made = Version(revision, number, created, lease, length, data)
         self.newest = revision
+        self.reached = max(self.reached, revision)
         if old is not None and old.revision == revision:  # changed twice by one transaction
             versions[-1] = made
         else:
@@ -270,6 +316,7 @@ class VersionedValues:
 
     def _forget(self, key: str) -> None:
         del self._keys[key]
+        self._listed.pop(key, None)
         del self._present[bisect_left(self._present, key)]
 
     # -- compaction --------------------------------------------------------------------------------
@@ -296,15 +343,28 @@ class VersionedValues:
     # -- snapshots ---------------------------------------------------------------------------------
 
     def encode(self) -> Any:
-        """Everything, for a snapshot: JSON-like; lists are shared with the live state."""
-        rows = [(key, _encoded(versions)) for key, versions in self._keys.items()]
+        """Everything, for a snapshot: JSON-like; lists are shared with the live state.
+
+        A node does nothing else meanwhile, so versions are rows as they are, but for lists.
+        """
+        listed = self._listed
+        rows = [
+            (key, _encoded(versions) if key in listed else versions)
+            for key, versions in self._keys.items()
+        ]
         return (self.floor, self.newest, rows)
 
     def restore(self, state: Any) -> None:
         """Replace everything by what :meth:`encode` gave, decoded afresh."""
         self.floor, self.newest, rows = state
+        self.reached = max(self.floor, self.newest)
         self._touched = None
         self._keys = {key: _decoded(versions) for key, versions in rows}
+        self._listed = {
+            key: None
+            for key, versions in self._keys.items()
+            if any(version.length >= 0 for version in versions)
+        }
         self._present = sorted(self._keys)
         self._alive = sum(versions[-1].number > 0 for versions in self._keys.values())
         self._changes = deque(
@@ -328,7 +388,7 @@ def _encoded(versions: list[Version]) -> list[Any]:
         data = version.data
         shares = place > 0 and version.length >= 0 and data is versions[place - 1].data
         first = first if shares else place
-        rows.append([version.revision, *version[2:], None if shares else data])
+        rows.append([*version[:-1], None if shares else data])
         goes_on = place + 1 < len(versions) and versions[place + 1].data is data
         if version.length >= 0 and not goes_on:
             rows[first][-1] = data[: version.length]
@@ -340,5 +400,5 @@ def _decoded(rows: list[Any]) -> list[Version]:
     for revision, number, created, lease, length, data in rows:
         if length >= 0 and data is None:
             data = versions[-1].data
-        versions.append(Version(revision, data, number, created, lease, length))
+        versions.append(Version(revision, number, created, lease, length, data))
     return versions

@@ -61,6 +61,9 @@ HAND_OVER_S = 1.0
 NOBODY = 0
 
 _NEEDS_ROOM = frozenset({InstallSnapshot, RegisterPrepare, RegisterAccept, VersionsWrite})
+_HAS_ENTRIES = frozenset({AppendEntries, Accept, NewState})
+#: all others, heartbeats above all, are looked at no further
+_MAY_NEED_ROOM = _NEEDS_ROOM | _HAS_ENTRIES | {GroupRequest}
 
 
 class RoomyDisk(Protocol):
@@ -134,14 +137,16 @@ class Room:
         if type(message) is Grouped:
             message = message.message
         kind = type(message)
+        if kind not in _MAY_NEED_ROOM:
+            return False
         if kind is GroupRequest:
             needs_room = message.request.seq > 0  # type: ignore[union-attr]
             return needs_room and self._feels()
-        if kind in (AppendEntries, Accept, NewState):
+        if kind in _HAS_ENTRIES:
             entries = message.entries  # type: ignore[union-attr]
             full = bool(entries) and self.look()
             return full and any(each.kind == "command" for each in entries) and self._feels()
-        return kind in _NEEDS_ROOM and self._feels()
+        return self._feels()
 
     def hand_over(self) -> Request | None:
         """The request that lets another lead, if it is time for a leader to make it."""

@@ -26,6 +26,7 @@ from cluster.log.write_ahead_log import (
     HARD_STATE,
     SEGMENT,
     CorruptLog,
+    Matches,
     Record,
     Scan,
     every_record,
@@ -47,10 +48,11 @@ class _Reader:
 
     Args:
         promised: what to look for on the way; None to look for nothing.
+        matches: how a record's CRC is compared.
     """
 
-    def __init__(self, promised: Superblock | None) -> None:
-        self._promised = promised
+    def __init__(self, promised: Superblock | None, matches: Matches) -> None:
+        self._promised, self.matches = promised, matches
         #: CRC of the record that ends at the promised position; None if no record does
         self._promised_crc: int | None = None
         #: (segment, where its records end) that the promise is about
@@ -66,7 +68,7 @@ class _Reader:
     def take_sealed(self, disk: Disk, segment: Segment) -> None:
         """Take over a segment that is not the last: it was synced whole."""
         data = disk.read(segment.name)
-        found = scan(data, segment.sequence)
+        found = scan(data, segment.sequence, self.matches)
         if not found.records or data[found.end :].strip(b"\0"):
             fault = found.fault or "zeros where a record must be"
             raise CorruptLog(segment.name, found.end, f"{fault}, in a segment that is not the last")
@@ -245,12 +247,13 @@ def nothing_kept(found: Found, damage: CorruptLog) -> Found:
     )  # fmt: skip
 
 
-def read_log(disk: Disk, promised: Superblock | None) -> Found:
+def read_log(disk: Disk, promised: Superblock | None, matches: Matches) -> Found:
     """Read the segments, changing nothing.
 
     Args:
         disk: where they are.
         promised: the superblock; None for the log of a version that had none.
+        matches: compares the CRC that a record states with that of its bytes.
 
     Returns:
         What they hold. If something promised is damaged or missing, only what the segments below
@@ -263,7 +266,7 @@ def read_log(disk: Disk, promised: Superblock | None) -> Found:
     segments = sorted(
         (s for s in map(segment_of, disk.names()) if s is not None), key=lambda s: s.sequence
     )
-    reader = _Reader(promised)
+    reader = _Reader(promised, matches)
     try:
         torn_bytes, blank = _read_all(disk, segments, reader)
         if promised is not None:
@@ -271,7 +274,7 @@ def read_log(disk: Disk, promised: Superblock | None) -> Found:
     except CorruptLog as damage:
         if promised is None:
             raise
-        return _salvage(disk, segments, promised, damage)
+        return _salvage(disk, segments, promised, damage, matches)
     found = _found(reader, blank)
     found.torn_bytes = torn_bytes
     return found
@@ -285,7 +288,7 @@ def _read_all(disk: Disk, segments: list[Segment], reader: _Reader) -> tuple[int
         return 0, []
     last = segments[-1]
     data = disk.read(last.name)
-    found = scan(data, last.sequence)
+    found = scan(data, last.sequence, reader.matches)
     torn = require_torn_tail(last.name, data, last.sequence, found)
     torn_bytes = len(data.rstrip(b"\0")) - found.end if torn else 0
     if not found.records:
@@ -295,12 +298,16 @@ def _read_all(disk: Disk, segments: list[Segment], reader: _Reader) -> tuple[int
 
 
 def _salvage(
-    disk: Disk, segments: list[Segment], promised: Superblock, damage: CorruptLog
+    disk: Disk,
+    segments: list[Segment],
+    promised: Superblock,
+    damage: CorruptLog,
+    matches: Matches,
 ) -> Found:
     """The part of a damaged log that can be kept: the whole segments before the damage."""
     kept = _before(segments, damage.segment)
     while True:
-        reader = _Reader(None)
+        reader = _Reader(None, matches)
         if kept and kept[0].sequence > promised.first_segment > 0:
             kept = []
         try:

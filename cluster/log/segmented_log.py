@@ -39,7 +39,7 @@ from collections.abc import Mapping
 import msgspec
 
 from cluster.log.group_files import within_group
-from cluster.log.superblock import Superblocks
+from cluster.log.superblock import Superblocks, promises_more
 from cluster.log.write_ahead_log import (
     CUT,
     ENTRIES,
@@ -309,9 +309,9 @@ class SegmentedLog:
         self.counters.syncs += 1
 
     def _promise(self, *, first: int = 0) -> None:
-        """Write down what is durable; a new hard state, or too long a wait, makes that durable."""
+        """Write down what is durable; a new promise, or too long a wait, makes that durable."""
         superblocks = self._superblocks
-        votes = self.hard_state != superblocks.now.hard_state
+        is_promise = promises_more(self.hard_state, superblocks.now.hard_state)
         superblocks.promise(
             first_segment=self.segments[first].sequence,
             last_segment=self.segments[-1].sequence,
@@ -321,7 +321,7 @@ class SegmentedLog:
             generation=self.last_generation,
             hard_state=self.hard_state,
         )
-        if votes:
+        if is_promise:
             superblocks.settle()
         else:
             superblocks.settle_if_due()

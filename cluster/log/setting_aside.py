@@ -101,3 +101,12 @@ def set_aside(
     for name in [*unusable, *found.aside]:
         disk.rename(name, ASIDE + name)
     disk.sync_dir()
+
+
+def end_repair(disk: Disk, superblocks: Superblocks) -> None:
+    """Peers gave back what was promised: forget the damage, then remove what was put aside."""
+    superblocks.repaired()
+    for name in disk.names():
+        if name.startswith(ASIDE):
+            disk.remove(name)
+    disk.sync_dir()

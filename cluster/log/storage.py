@@ -29,8 +29,8 @@ A snapshot of this node's own state for which there is no room is left out: the 
 replace is still there.
 
 What breaks without it. A01: a write acknowledged before it is synced. A02: a segment whose name is
-not durable. A03b: damage cut like a torn tail. A05: a failed sync that is ignored. A08a: a log that
-is removed before the snapshot is there.
+not durable. A03a: a record that is not what was written. A03b: damage cut like a torn tail. A05: a
+failed sync that is ignored. A08a: a log that is removed before the snapshot is there.
 
 Called by ``cluster.runtime`` and ``cluster.simulation``; sans-IO.
 """
@@ -46,7 +46,13 @@ from cluster.config import ClusterConfig
 from cluster.log.low_water_mark import segments_below
 from cluster.log.recovery import Found, nothing_kept, read_log
 from cluster.log.segmented_log import SegmentedLog
-from cluster.log.setting_aside import ASIDE, WhyNot, read_promised, require_repairable, set_aside
+from cluster.log.setting_aside import (
+    WhyNot,
+    end_repair,
+    read_promised,
+    require_repairable,
+    set_aside,
+)
 from cluster.log.snapshot import SnapshotStore
 from cluster.log.superblock import Superblock, Superblocks, newer
 from cluster.log.write_ahead_log import CorruptLog
@@ -154,6 +160,10 @@ class Storage:
         """Decision: how many of the oldest segments may go; arguments as in ``low_water_mark``."""
         return segments_below(bases, keep_from)
 
+    def is_as_written(self, stated: int, computed: int) -> bool:
+        """Decision: whether a record is what was written: its CRC is that of its bytes."""
+        return stated == computed
+
     def tells_of_damage(self) -> bool:
         """Decision: a log with damage is repaired from peers, rather than cut where it begins."""
         return True
@@ -246,7 +256,7 @@ class Storage:
             if promised is None:
                 raise
             damage = error
-        found = read_log(self._disk, promised)
+        found = read_log(self._disk, promised, self.is_as_written)
         first = found.last_index - len(found.entries) + 1
         reached = snapshot.index if snapshot is not None else 0
         if first > 1 + reached:
@@ -338,7 +348,8 @@ class Storage:
         if self.syncs_before_ack():
             self._sync_log()
         if self._repaired:
-            self._end_repair()
+            self._repaired = False
+            end_repair(self._disk, self._superblocks)
 
     def _sync_log(self) -> None:
         try:
@@ -346,14 +357,6 @@ class Storage:
         except DiskError as error:
             if self.ends_with(error):
                 raise
-
-    def _end_repair(self) -> None:
-        self._repaired = False
-        self._superblocks.repaired()
-        for name in self._disk.names():
-            if name.startswith(ASIDE):
-                self._disk.remove(name)
-        self._disk.sync_dir()
 
     def _save(self, effect: SaveSnapshot) -> None:
         log = self._opened()

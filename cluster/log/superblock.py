@@ -16,8 +16,8 @@ promised.
 
 The price. A second sync for each commit would double its time. So the record is *written* after
 each sync and before anything is acknowledged, which costs two small writes to the page cache, and
-it is *synced* where it is free or rare: when the storage has nothing to do, with each new hard
-state, segment and snapshot, and after ``SYNC_EVERY`` commits. The order matters: a record is
+it is *synced* where it is free or rare: when the storage has nothing to do, with each new promise,
+segment and snapshot, and after ``SYNC_EVERY`` commits. The order matters: a record is
 written only when what it states is durable, so a crash alone never looks like damage.
 
 Decidability. All damage is found if the machine kept its power between the last commit and the
@@ -98,6 +98,16 @@ _decode = msgspec.msgpack.Decoder(Superblock).decode
 def newer(one: HardState, other: HardState) -> HardState:
     """The hard state that was written later: a generation only rises, and a vote is given once."""
     return max(one, other, key=lambda each: (each.generation, each.voted_for != "", each.adopted))
+
+
+def promises_more(new: HardState, old: HardState) -> bool:
+    """Whether a hard state promises something that the one before it does not.
+
+    What is known to be chosen is no promise: Multi-Paxos writes it along with entries, and after a
+    crash an older one will do. It changes with each commit, and a promise costs two syncs.
+    """
+    promised = (new.generation, new.voted_for, new.adopted)
+    return promised != (old.generation, old.voted_for, old.adopted)
 
 
 def encode_slot(block: Superblock, salt: int = 0) -> bytes:

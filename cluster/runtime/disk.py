@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import mmap
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -49,7 +50,7 @@ class _File:
         room: preallocated size.
     """
 
-    __slots__ = ("cut", "fd", "os_name", "pending", "pending_bytes", "room", "written")
+    __slots__ = ("cut", "fd", "memory", "os_name", "pending", "pending_bytes", "room", "written")
 
     def __init__(self, fd: int, os_name: str, *, written: int, room: int) -> None:
         self.fd = fd
@@ -59,6 +60,26 @@ class _File:
         self.cut = False
         self.pending: list[bytes] = []
         self.pending_bytes = 0
+        #: the content as the operating system has it, of a file that is overwritten in place
+        self.memory: mmap.mmap | None = None
+
+    def overwrite(self, offset: int, data: bytes) -> None:
+        """Replace bytes of the content, with no system call: none is worth the storage thread's
+        wait for the interpreter that follows it while the event loop is busy.
+
+        Raises:
+            OSError: the file cannot be mapped.
+        """
+        end = offset + len(data)
+        if self.memory is None or len(self.memory) < end:
+            self.memory = mmap.mmap(self.fd, self.written)
+        self.memory[offset:end] = data
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self.memory is not None:
+            self.memory.close()
+        os.close(self.fd)
 
 
 def _failed(error: OSError, operation: str, name: str) -> DiskError:
@@ -91,7 +112,7 @@ class FileDisk:
     def close(self) -> None:
         """Forget everything unsynced and let go of the directory."""
         for file in self._files.values():
-            os.close(file.fd)
+            file.close()
         self._files.clear()
         os.close(self._lock)
         os.close(self._directory)
@@ -147,7 +168,8 @@ class FileDisk:
         if not 0 <= offset <= file.written - len(data):
             raise DiskError("EINVAL", "overwrite", name)
         try:
-            _write_all(file.fd, data, 0, offset)
+            if data:
+                file.overwrite(offset, data)
         except OSError as error:
             raise _failed(error, "overwrite", name) from error
 
@@ -195,7 +217,7 @@ class FileDisk:
         del self._files[old]
         replaced = self._files.get(new)
         if replaced is not None:
-            os.close(replaced.fd)
+            replaced.close()
         self._files[new] = file
         self._undone.append(lambda: self._link(file, new))
 
@@ -204,7 +226,7 @@ class FileDisk:
         self.faults.before_writing("remove", name)
         file = self._file("remove", name)
         del self._files[name]
-        os.close(file.fd)
+        file.close()
         self._undone.append(lambda: os.unlink(file.os_name, dir_fd=self._directory))
 
     def has_room(self, size_bytes: int) -> bool:

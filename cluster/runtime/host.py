@@ -4,7 +4,8 @@ Every input (a message, a request, the timer, a durable write) becomes one call 
 effects it returns go through an :class:`cluster.host.effect_gate.EffectGate`, which decides what
 may leave now and what waits for a write. So the leader's entries travel while its own disk is still
 busy, and nothing that promises durability leaves early. Requests that arrive in one turn of the
-event loop enter the core as one call, and share a batch.
+event loop enter the core as one call, and share a batch. A core that works in steps is asked for
+its writes and messages first, and applies what is committed while the disk and the peers work.
 
 Invariants. After a failure of the disk or a bug in the core, nothing enters the core and nothing
 leaves any more: the node is about to stop, and silence is safe. The timer never fires before the
@@ -18,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from cluster.host.effect_gate import EffectGate, GateBroken, Write
 from cluster.ports import Core, Effect, Note, Recovered, Reply, Send
@@ -53,6 +54,20 @@ class Outside(Protocol):
         """The core raised, or broke an invariant of the gate: a bug. The node must stop."""
 
 
+@runtime_checkable
+class InSteps(Protocol):
+    """A core that can give writes and messages before it applies what is committed."""
+
+    in_steps: bool
+
+    @property
+    def unfinished(self) -> object:
+        """None if nothing is left to do of the last input."""
+
+    def more(self, now_ns: int) -> list[Effect]:
+        """Do what is left of the last input."""
+
+
 class CoreHost:
     """Runs one core.
 
@@ -70,9 +85,15 @@ class CoreHost:
         self._encoded: tuple[Message | None, bytes] = (None, b"")
         self._requests: list[tuple[int, Request]] = []
         self._unanswered = 0
+        #: when the core wants to be called; -1 if it has been
         self._timer_ns = -1
         self._timer: asyncio.TimerHandle | None = None
+        #: when the timer fires, which may be earlier
+        self._fires_ns = -1
         self._on_clients = getattr(core, "on_clients", None)
+        self._stepping = core if isinstance(core, InSteps) else None
+        if self._stepping is not None:
+            self._stepping.in_steps = True
         self.turn_seconds = Histogram()
         #: turns in which the core took long: it applied much, or something dear
         self.slow_turns = 0
@@ -114,11 +135,15 @@ class CoreHost:
             self._gate.persisted(io_id)
         except GateBroken as error:
             self._broken(error)
+            return
+        self._outside.turn_ended()  # a leader waits for what has left, and no peer for the core
         self._run(self.core.on_persisted, io_id)
 
     def clock_changed(self) -> None:
         """The clock's rate was set: the timer moves."""
-        if self._timer_ns >= 0:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
             self._arm(self._timer_ns)
 
     def _enter(self) -> None:
@@ -132,6 +157,12 @@ class CoreHost:
             self._run(self.core.on_client, connection, request)
 
     def _run(self, call: Callable[..., list[Effect]], *arguments: Any) -> None:
+        self._step(call, *arguments)
+        core = self._stepping
+        if core is not None and core.unfinished is not None:
+            self._step(core.more)
+
+    def _step(self, call: Callable[..., list[Effect]], *arguments: Any) -> None:
         if self._gate.closed:
             return
         began = time.perf_counter()
@@ -152,11 +183,11 @@ class CoreHost:
         except GateBroken as error:
             self._broken(error)
             return
+        self._outside.turn_ended()
         for write in writes:
             self._outside.persist(write)
         if timer_ns >= 0:
             self._arm(timer_ns)
-        self._outside.turn_ended()
 
     def _broken(self, error: Exception) -> None:
         self.halt()
@@ -176,9 +207,14 @@ class CoreHost:
         self._outside.send(effect.to, frame, message)  # type: ignore[union-attr]
 
     def _arm(self, at_ns: int) -> None:
+        """Set the timer. One that fires no later stays, and looks again when it does: made anew at
+        each input, one that is due already would never fire on a busy node."""
         self._timer_ns = at_ns
         if self._timer is not None:
+            if self._fires_ns <= at_ns:
+                return
             self._timer.cancel()
+        self._fires_ns = at_ns
         delay_s = self.clock.true_delay_ns(at_ns) / 1e9
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._fire)
 

@@ -61,9 +61,13 @@ T = TypeVar("T")
 
 #: How long a clean stop waits for the disk.
 STOP_TIMEOUT_S = 5.0
-#: The storage thread needs the interpreter back soon after a sync; the default of 5 ms is longer
-#: than the sync itself.
-SWITCH_INTERVAL_S = 0.0005
+#: The storage thread needs the interpreter before a sync and after it, and the event loop is busy.
+#: The default of 5 ms is longer than the sync itself.
+SWITCH_INTERVAL_S = 0.0001
+#: Objects made before the garbage collector looks at the young, the middle and the old ones. What
+#: the log and the state hold is in no cycle, and lasts: with the default thresholds the collector
+#: would go through all of it again and again, and no request is served meanwhile.
+GC_THRESHOLDS = 10_000, 10, 50
 
 
 class SystemRng:
@@ -100,7 +104,7 @@ def make_core(
         return DataNode(
             options.id, founders, rng=rng, clock=clock, config=config, peers=peers, parts=parts
         )
-    return Replica(options.id, founders, rng=rng, config=config, parts=parts)
+    return Replica(options.id, founders, rng=rng, clock=clock, config=config, parts=parts)
 
 
 async def run_node(options: NodeOptions, *, parts: NodeParts) -> int:
@@ -260,6 +264,7 @@ class Node:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         self._announce(listener, admin)
 
     def _serve_admin(self, listener: socket.socket) -> None:

@@ -28,8 +28,9 @@ from cluster.log.storage import DurableStorage
 from cluster.ports import DiskError, SaveSnapshot
 from cluster.runtime.metrics import Histogram
 
-#: How long nothing is written before the storage may rest.
-REST_AFTER_S = 0.005
+#: How long nothing is written before the storage may rest. Much longer than a busy node needs for a
+#: batch: a rest is two syncs, and a write that comes meanwhile waits for them.
+REST_AFTER_S = 0.05
 
 
 class StorageThread:
@@ -110,9 +111,9 @@ class StorageThread:
         began = time.perf_counter()
         self._once_there_is_room(self._storage.sync)
         took = time.perf_counter() - began
+        self._persisted(batch[-1].io_id)
         (self.snapshot_seconds if has_snapshot else self.sync_seconds).observe(took)
         self.writes_per_sync.observe(len(batch))
-        self._persisted(batch[-1].io_id)
 
     def _write_one(self, batch: list[Write], position: int) -> None:
         try:

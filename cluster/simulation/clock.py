@@ -10,7 +10,7 @@ Used by the simulated nodes; faults change it through ``World.set_clock``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from cluster.simulation.heap import EventHeap
 
 PPM = 1_000_000
 
@@ -23,21 +23,21 @@ class NodeClock:
 
     Args:
         clock: the node's.
-        now_ns: gives virtual time.
+        heap: virtual time.
     """
 
-    __slots__ = ("_clock", "_now_ns")
+    __slots__ = ("_clock", "_heap")
 
-    def __init__(self, clock: SimClock, now_ns: Callable[[], int]) -> None:
-        self._clock, self._now_ns = clock, now_ns
+    def __init__(self, clock: SimClock, heap: EventHeap) -> None:
+        self._clock, self._heap = clock, heap
 
     def monotonic_ns(self) -> int:
         """The monotonic clock."""
-        return self._clock.monotonic_ns(self._now_ns())
+        return self._clock.monotonic_ns(self._heap.now_ns)
 
     def wall_ns(self) -> int:
         """The wall clock."""
-        return self._clock.wall_ns(self._now_ns())
+        return EPOCH_NS + self._heap.now_ns + self._clock.offset_ns
 
 
 class SimClock:

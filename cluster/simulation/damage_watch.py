@@ -58,6 +58,8 @@ class DamageWatch:
         self._rule = getattr(consensus, "directories", MemberDirectories)(recovers=self._recovers)
         self._directories: dict[str, str] = {}
         self._met: dict[tuple[str, str], tuple[str, ...]] = {}
+        #: those whose directory is the one met last: nothing is to be remembered of them
+        self._let_in: set[tuple[str, str]] = set()
 
     def why_not(self, member: str, *, joins: bool) -> WhyNot:
         """The answer to a member's storage: why peers cannot repair its damaged disk.
@@ -74,17 +76,22 @@ class DamageWatch:
         (self._wiped.add if forgets else self._wiped.discard)(node)
         self._directories[node] = f"{self._directories.get(node, '')}+"
         self._met = {pair: met for pair, met in self._met.items() if name_of(pair[0]) != node}
+        self._let_in.clear()
 
     def lets_in(self, member: str, source: str) -> bool:
         """Whether a member hears another, by the directory that each was met with; remembered. The
         members of a founding have met then, as they do in the runtime."""
-        directory, pair = self._directories.get(name_of(source), ""), (member, source)
+        pair = member, source
+        if pair in self._let_in:
+            return True
+        directory = self._directories.get(name_of(source), "")
         founding = source in self._founders and not self._directories.get(name_of(member))
         known = self._met.get(pair, ("",) if founding else ())
         if known[:1] != (directory,):
             if self._refuses and not self._rule.takes(known, directory):
                 return False
             self._met[pair] = (directory, *known)
+        self._let_in.add(pair)
         return True
 
     def started(self, node: str, recovered: Recovered) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from cluster.log.group_files import within_group
 from cluster.simulation.file_damage import FileDamage, draw_damage
+from cluster.simulation.sound_voters import majority_stays, voter_sets
 from cluster.simulation.world import World
 
 
@@ -24,6 +25,7 @@ def damage(
     *,
     older: Mapping[str, bytes] | None = None,
     only: str = "",
+    within: bytes = b"",
 ) -> FileDamage | None:
     """Kill a node's process, if it runs, and damage its files; it is for others to start it.
 
@@ -35,6 +37,7 @@ def damage(
         older: files as they were before, for ``older-copy``.
         only: what the names of the files begin with, of which one is damaged, whatever its group;
             "" for any.
+        within: bytes in them, of which ``flip`` is to hit one; empty for any.
 
     Returns:
         What was done; None if that is not possible, would leave no majority of sound disks, the
@@ -58,7 +61,7 @@ def damage(
         for name, data in found.disk.files().items()
         if within_group(name).startswith(only)
     }
-    done = draw_damage(kind, files, source, older=older)
+    done = draw_damage(kind, files, source, older=older, within=within)
     if done is not None:
         found.disk.put(done.changed)
         world.atlas.damage(node)
@@ -74,11 +77,5 @@ def _leaves_voters(world: World, node: str) -> bool:
     atlas = world.atlas
     damaged = {world.member(each) for each in (*atlas.damaged, node)}
     leaving = {world.member(each) for each in atlas.leaving}
-    said = [world.status(each) or {} for each in world.nodes]
-    sets = [{*status.get(part, ())} for status in said for part in ("members", "outgoing")]
-    for voters in (*sets, {world.member(each) for each in world.nodes}):
-        for left in (voters, voters - leaving):
-            unsound = len(damaged & left)
-            if unsound and unsound * 2 >= len(left):
-                return False
-    return True
+    said = [found for each in world.nodes for found in voter_sets(world.status(each) or {})]
+    return majority_stays(damaged, [*said, {world.member(each) for each in world.nodes}], leaving)

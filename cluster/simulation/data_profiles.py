@@ -1,9 +1,9 @@
 """What a seed of transactions on role ``data`` draws beside what every seed draws.
 
-How keys are divided, by how much clocks may differ, how soon orphans are ended, nodes counted out,
-timestamps closed and versions collected; and faults of its own: partitions that move, split and
-merge, and clocks that are wrong within the bound instead of anyhow, since beyond it strict
-serializability is not promised.
+How transactions are isolated and whether they scan, how keys are divided, by how much clocks may
+differ, how soon orphans are ended, nodes counted out, timestamps closed and versions collected; and
+faults of its own: partitions that move, split and merge, and clocks that are wrong within the bound
+instead of anyhow, since beyond it strict serializability is not promised.
 
 Used by :mod:`cluster.simulation.profiles`.
 """
@@ -14,6 +14,7 @@ import random
 from typing import Any
 
 from cluster.config import MS
+from cluster.data.isolation_levels import LEVELS
 
 #: Where ranges may be cut at first, among the keys of a load.
 _CUTS = ((), ("k1",), ("k1", "k2", "k4"))
@@ -40,6 +41,13 @@ def settings(source: random.Random) -> dict[str, Any]:
         "collect_interval_ns": source.choice((300, 5_000)) * MS,
         "retention_ns": source.choice((1_000, 30_000)) * MS,
     }
+
+
+def transactions(source: random.Random) -> tuple[str, float, int]:
+    """What transactions ask for: their isolation, the share of scans among their reads; and the
+    most bytes of a part of a partition that moves."""
+    level = source.choice((*LEVELS, "strict-serializable"))
+    return level, source.choice((0.0, 0.2, 0.5)), source.choice((200, 512 * 1024))
 
 
 def faults(source: random.Random, drawn: tuple[str, ...], *, ranges: bool) -> tuple[str, ...]:

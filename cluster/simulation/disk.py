@@ -167,7 +167,8 @@ class SimDisk:
             "bytes_lost": 0, "names_lost": 0, "slowed": 0,
         }  # fmt: skip
         self._random = source
-        self._faults: dict[str, Any] = {}
+        #: the faults in force, by name
+        self.faults: dict[str, Any] = {}
         self._files: dict[str, _File] = {}
         self._durable_names: dict[str, _File] = {}
         #: changes of names since the last sync of the directory: (old or "", new or "", file)
@@ -266,7 +267,7 @@ class SimDisk:
     @property
     def full(self) -> bool:
         """Whether a fault keeps files from being created and from growing."""
-        return bool(self._faults.get("full"))
+        return bool(self.faults.get("full"))
 
     def felt_full(self) -> None:
         """Something was refused for want of room: evidence that the fault bit."""
@@ -291,16 +292,16 @@ class SimDisk:
                 raise ValueError(
                     f"a disk has no fault {name!r}; it has {', '.join(sorted(_KNOWN_FAULTS))}"
                 )
-        self._faults = {name: value for name, value in faults.items() if value}
-        self._operations_left = self._faults.get("after", 0)
-        if self._faults.pop("flip", False):
+        self.faults = {name: value for name, value in faults.items() if value}
+        self._operations_left = self.faults.get("after", 0)
+        if self.faults.pop("flip", False):
             self.flip()
         return dict(self.counts)
 
     @property
     def torn(self) -> bool:
         """Whether a crash now tears instead of losing all that is unsynced."""
-        return bool(self._faults.get("torn"))
+        return bool(self.faults.get("torn"))
 
     def flip(self) -> str | None:
         """Flip one durable bit, never near a file's end; returns ``file:byte``, None if no file is
@@ -343,9 +344,9 @@ class SimDisk:
         latency = self._random.randint(profile.sync_min_ns, profile.sync_max_ns)
         if profile.slow_probability and self._random.random() < profile.slow_probability:
             latency += int(self._random.random() * profile.slow_ns)
-        if self._faults:
-            extra = self._faults.get("latency_ns", 0)
-            extra += int(self._random.random() * self._faults.get("jitter_ns", 0))
+        if self.faults:
+            extra = self.faults.get("latency_ns", 0)
+            extra += int(self._random.random() * self.faults.get("jitter_ns", 0))
             if extra:
                 self.counts["slowed"] += 1
                 latency += extra
@@ -401,15 +402,15 @@ class SimDisk:
             raise DiskError("ENOENT", operation, name) from None
 
     def _may_fail(self, operation: str, name: str, *, growing: bool = False) -> None:
-        if not self._faults:
+        if not self.faults:
             return
-        if operation != "read" and "after" in self._faults:
+        if operation != "read" and "after" in self.faults:
             self._count_down(operation, name)
             return
         if growing and self.full:
             self.felt_full()
             raise DiskError("ENOSPC", operation, name)
-        code = self._faults.get("error")
+        code = self.faults.get("error")
         if code and operation != "read":
             self.counts["errors"] += 1
             raise DiskError(str(code), operation, name)
@@ -419,8 +420,8 @@ class SimDisk:
         self._operations_left -= 1
         if self._operations_left >= 0:
             return
-        faults = self._faults
-        self._faults = {"torn": True} if faults.get("torn") else {}
+        faults = self.faults
+        self.faults = {"torn": True} if faults.get("torn") else {}
         self.counts["errors"] += 1
         code = POWER_LOST if faults.get("power") else str(faults["error"])
         raise DiskError(code, operation, name)

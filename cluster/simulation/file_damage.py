@@ -50,7 +50,12 @@ def is_data(name: str) -> bool:
 
 
 def draw_damage(
-    kind: str, files: Files, source: random.Random, *, older: Files | None = None
+    kind: str,
+    files: Files,
+    source: random.Random,
+    *,
+    older: Files | None = None,
+    within: bytes = b"",
 ) -> FileDamage | None:
     """A damage of a kind; None if nothing there can be damaged so.
 
@@ -59,6 +64,7 @@ def draw_damage(
         files: the node's files; zeros after the last other byte of a segment are its empty room.
         source: chooses file and place.
         older: files as they once were, for ``older-copy``.
+        within: bytes that a file holds, of which one is to be hit, for ``flip``; empty for any.
 
     Raises:
         ValueError: there is no such kind.
@@ -68,6 +74,8 @@ def draw_damage(
     held = {name: files[name] for name in sorted(files) if is_data(name)}
     if kind == "older-copy":
         return _older_copy(held, source, older or {})
+    if kind == "flip" and within:
+        return _flip_within(held, source, within)
     return _KINDS[kind](held, source)
 
 
@@ -88,9 +96,21 @@ def _flip(files: Files, source: random.Random) -> FileDamage | None:
     name = _any_file(files, source)
     if name is None:
         return None
+    at = source.randrange(len(_content(files[name])))
+    return _flipped(files, name, at, 1 << source.randrange(8))
+
+
+def _flip_within(files: Files, source: random.Random, wanted: bytes) -> FileDamage | None:
+    found = {name: data.find(wanted) for name, data in files.items() if wanted in data}
+    if not found:
+        return None
+    name = source.choice(list(found))
+    return _flipped(files, name, found[name] + source.randrange(len(wanted)), 1)
+
+
+def _flipped(files: Files, name: str, at: int, bits: int) -> FileDamage:
     data = bytearray(files[name])
-    at = source.randrange(len(_content(data)))
-    data[at] ^= 1 << source.randrange(8)
+    data[at] ^= bits
     return FileDamage("flip", name, at, {name: bytes(data)})
 
 

@@ -74,10 +74,11 @@ class GroupInvariants:
 
     def _own(self, node: str, group: str) -> Invariants:
         """The watch over a group, at a node; one that is new there began with nothing."""
-        watch, at = self.of(group), self._at.setdefault(node, {})
-        if group not in at:
-            at[group] = None
-            watch.started(node, Recovered(HardState(), None, []), excused=False)
+        at = self._at.setdefault(node, {})
+        if group in at:
+            return self.groups[group]
+        watch, at[group] = self.of(group), None
+        watch.started(node, Recovered(HardState(), None, []), excused=False)
         return watch
 
     def started(self, node: str, recovered: Recovered, *, excused: bool) -> None:

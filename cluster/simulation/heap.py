@@ -9,7 +9,7 @@ Used by :class:`cluster.simulation.world.World` only.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any
 
 Event = tuple[int, int, Callable[..., Any], tuple[Any, ...]]
@@ -72,6 +72,21 @@ class EventHeap:
             return False
         self.now_ns, _, function, arguments = heapq.heappop(self._heap)
         function(*arguments)
+        return True
+
+    def step_until(self, waiting: Sized, most: int) -> bool:
+        """Run events until there is something in ``waiting``, at most ``most`` of them.
+
+        Returns:
+            False if there was no event.
+        """
+        heap, pop = self._heap, heapq.heappop
+        if not heap:
+            return False
+        while heap and most and not waiting:
+            self.now_ns, _, function, arguments = pop(heap)
+            function(*arguments)
+            most -= 1
         return True
 
     def run_until(self, end_ns: int) -> int:

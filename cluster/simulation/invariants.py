@@ -26,7 +26,9 @@ Used by the world; raises :class:`InvariantViolation` at the event that broke on
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from cluster.consensus.slots import HOLE
 from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
@@ -72,7 +74,7 @@ class InvariantViolation(AssertionError):
         return "\n".join([head, *map(str, self.trace)])
 
 
-class View(NamedTuple):
+class View(msgspec.Struct, frozen=True, gc=False):
     """The interface of a core to the invariants."""
 
     role: str

@@ -131,7 +131,8 @@ def is_of_a_key(op: str) -> bool:
 
 def lists_of(command: Command) -> list[str]:
     """The keys of a whole transaction's operations; none of another command."""
-    return [key for _, key, _ in command.args[0]] if command.op == RUN else []
+    operations = command.args[0] if command.op == RUN else []
+    return [key for kind, key, _ in operations if kind != "scan"]
 
 
 def _read_lists(world: World, keys: list[str], settlement: Settlement) -> None:

@@ -49,7 +49,8 @@ class TransactionLoad:
             return
         operations = [self._operation() for _ in range(self._random.randint(1, 4))]
         to = self._node() if self._random.random() < self._roaming else None
-        self._session.submit(Command(RUN, "", (operations,)), to=to, done=self._done)
+        command = Command(RUN, "", (operations, {"isolation": self._options.isolation}))
+        self._session.submit(command, to=to, done=self._done)
 
     def _done(self, outcome: Any) -> None:
         self._world.at(self._pause_ns(), self._next)
@@ -57,9 +58,16 @@ class TransactionLoad:
     def _operation(self) -> list[Any]:
         key = f"k{self._random.randrange(self._options.keys)}"
         if self._random.random() < self._read_share:
+            if self._options.scans and self._random.random() < self._options.scans:
+                return ["scan", [key, self._end()], None]
             return ["r", key, None]
         self._value += 1
         return ["append", key, self._value]
+
+    def _end(self) -> str | None:
+        """Where a scan ends: at a key, perhaps below where it begins, or nowhere."""
+        number = self._random.randrange(2 * self._options.keys)
+        return f"k{number}" if number < self._options.keys else None
 
 
 class Load:

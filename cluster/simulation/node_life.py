@@ -113,8 +113,8 @@ class NodeLife:
     """
 
     __slots__ = (
-        "_closed", "_gate", "_inbox", "_machine", "_raised", "_reply", "_thread", "_timer",
-        "_watch", "_world", "core", "paused",
+        "_closed", "_gate", "_heap", "_inbox", "_machine", "_raised", "_reply", "_thread", "_timer",
+        "_trace", "_watch", "_world", "core", "paused",
     )  # fmt: skip
 
     def __init__(
@@ -132,6 +132,7 @@ class NodeLife:
         #: whether the process is stopped
         self.paused = False
         self._world, self._machine = world, machine
+        self._heap, self._trace = world.heap, world.trace
         self._raised, self._reply = raised, reply
         self._closed = False
         self._inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
@@ -209,8 +210,7 @@ class NodeLife:
         if self.paused:
             self._defer(self.message, source, message)
             return
-        world = self._world
-        world.trace.add(world.now_ns, "deliver", self._machine.name, source, message)
+        self._trace.add(self._heap.now_ns, "deliver", self._machine.name, source, message)
         if not self._watch.room.drops(message):
             self._run(self.core.on_message, source, message)
 
@@ -219,8 +219,7 @@ class NodeLife:
         if self.paused:
             self._defer(self.client, connection, client, request)
             return
-        world = self._world
-        world.trace.add(world.now_ns, "client", self._machine.name, client, request)
+        self._trace.add(self._heap.now_ns, "client", self._machine.name, client, request)
         refusal = self._watch.room.refusal(request)
         if refusal is not None:
             self._reply(connection, refusal)
@@ -263,8 +262,7 @@ class NodeLife:
 
     def _tick(self) -> None:
         self._timer.taken()
-        world = self._world
-        world.trace.add(world.now_ns, "tick", self._machine.name)
+        self._trace.add(self._heap.now_ns, "tick", self._machine.name)
         self._run(self.core.on_tick)
 
     def _defer(self, function: Callable[..., None], *arguments: Any) -> None:
@@ -274,21 +272,22 @@ class NodeLife:
     # -- effects
 
     def _run(self, call: Callable[..., list[Effect]], *arguments: Any) -> None:
-        world, machine = self._world, self._machine
+        machine = self._machine
         try:
-            effects = call(machine.clock.monotonic_ns(world.now_ns), *arguments)
+            effects = call(machine.clock.monotonic_ns(self._heap.now_ns), *arguments)
         except Exception as error:  # any exception of a core is a bug of it, and ends the process
             self._raised(error)
             return
         if effects:
             self._carry_out(effects)
-        invariants = world.invariants
+        invariants = self._world.invariants
         if invariants is not None and not self._closed:
             invariants.after(machine.member, self.core)
 
     def _carry_out(self, effects: list[Effect]) -> None:
-        if self._world.invariants is not None:
-            self._watch_writes(effects, self._world.invariants)
+        invariants = self._world.invariants
+        if invariants is not None:
+            self._watch_writes(effects, invariants)
         try:
             timer_ns = self._gate.carry_out(effects)
         except GateBroken as error:
@@ -298,7 +297,8 @@ class NodeLife:
             return
         if timer_ns >= 0:
             self._timer.set(timer_ns)
-        self._thread.begin()
+        if self._gate.has_writes:
+            self._thread.begin()
 
     def _watch_writes(self, effects: list[Effect], invariants: Watch) -> None:
         member = self._machine.member
@@ -314,8 +314,9 @@ class NodeLife:
 
     def _leave(self, effect: Send | Reply) -> None:
         if type(effect) is Send:
-            if self._world.invariants is not None:
-                self._world.invariants.sending(self._machine.member, effect)
+            invariants = self._world.invariants
+            if invariants is not None:
+                invariants.sending(self._machine.member, effect)
             self._send(effect.to, effect.message)
             return
         assert type(effect) is Reply
@@ -340,9 +341,8 @@ class NodeLife:
         if self.paused:
             self._defer(self._persisted, io_id)
             return
-        world = self._world
         self._thread.reported()
-        world.trace.add(world.now_ns, "persisted", self._machine.name, "", io_id)
+        self._trace.add(self._heap.now_ns, "persisted", self._machine.name, "", io_id)
         self._gate.persisted(io_id)
         if not self._closed:
             self._thread.begin()

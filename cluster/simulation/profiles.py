@@ -50,6 +50,13 @@ WILD_RATES = (0.5, 0.9, 0.99, 1.01, 1.1, 2.0)
 LEASE_RATES = (0.8, 0.9, 0.99, 1.01, 1.1, 1.2)
 
 
+#: Kinds of faults that are asked for and do not share the time; more of them do.
+KINDS_UNSHARED = 3
+#: How many faults there are at once, in the mean, where many kinds were asked for. Transactions
+#: have no more than the last of these.
+FAULTS_AT_ONCE = (1, 2, 4)
+
+
 class SwarmOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The draws of a seed; everything a reader needs to understand the run.
 
@@ -59,6 +66,8 @@ class SwarmOptions(msgspec.Struct, frozen=True, kw_only=True):
         clients, keys: number of clients and keys.
         workload: one of WORKLOADS.
         read_modes: of which each read draws one; a mode may be there more than once.
+        isolation: level of transactions.
+        scans: share of scans among the reads of transactions.
         window: operations of one client under way at once.
         think_ns: mean time between a client's operations.
         timeout_ns: deadline of an operation.
@@ -77,6 +86,8 @@ class SwarmOptions(msgspec.Struct, frozen=True, kw_only=True):
     keys: int
     workload: str
     read_modes: tuple[str, ...] = ("linearizable",)
+    isolation: str = "strict-serializable"
+    scans: float = 0.0
     window: int = 1
     think_ns: int
     timeout_ns: int
@@ -96,7 +107,8 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         consensus: the variant all nodes run.
-        faults: the kinds of faults there shall be; empty to draw them.
+        faults: the kinds of faults there shall be; empty to draw them. More than three share the
+            time.
         workload, profile: by name, or several names with commas, of which a seed draws one; "" to
             draw as ever.
         nodes: how many; 0 to draw.
@@ -135,7 +147,8 @@ def draw(seed: int, wishes: Wishes = Wishes()) -> SwarmOptions:  # noqa: B008 (f
 
     Args:
         seed: which.
-        wishes: what is not drawn. A wish changes nothing else that the seed draws.
+        wishes: what is not drawn. A wish changes nothing else that the seed draws, but for the
+            interval of many kinds of faults (:func:`_shared_interval_ns`).
     """
     drawn = derive(seed, "swarm", "profile").choice(PROFILES_DRAWN)
     source = derive(seed, "swarm", "options")
@@ -144,30 +157,68 @@ def draw(seed: int, wishes: Wishes = Wishes()) -> SwarmOptions:  # noqa: B008 (f
     changes: dict[str, object] = {}
     if wishes.faults:
         changes["faults"] = tuple(sorted(wishes.faults))
+        changes["interval_ns"] = _shared_interval_ns(seed, options, len(wishes.faults))
     if wishes.workload:
         changes["workload"] = _one_of(seed, "workload", wishes.workload)
     if wishes.nodes:
         changes["nodes"] = wishes.nodes
     drawn_options = msgspec.structs.replace(options, **changes) if changes else options
     if drawn_options.workload == TRANSACTIONS:
-        return _of_transactions(derive(seed, "swarm", "data"), drawn_options, wishes)
+        return _of_transactions(seed, drawn_options, wishes)
     return drawn_options
 
 
-def _of_transactions(source: random.Random, options: SwarmOptions, wishes: Wishes) -> SwarmOptions:
+def _shared_interval_ns(seed: int, options: SwarmOptions, kinds: int) -> int:
+    """The interval of each kind where ``kinds`` were asked for instead of those drawn.
+
+    A few kinds are injected as often as if they had been drawn. Many share the time: else all of
+    them overlap for the whole run, nothing completes, and the seed says nothing. How many faults
+    there are at once, in the mean, is drawn, so that seeds differ in how calm their gaps are.
+    """
+    if kinds <= KINDS_UNSHARED:
+        return options.interval_ns
+    of_one_ns = options.interval_ns
+    if options.profile == "harsh":  # where what was drawn shares the time already
+        of_one_ns //= _sharing(len(options.faults))
+    return max(of_one_ns * _sharing(kinds), _calmer_ns(seed, kinds, options.duration_ns))
+
+
+def _calmer_ns(seed: int, kinds: int, duration_ns: int) -> int:
+    """The interval with which there are as many faults at once as the seed draws here."""
+    at_once = derive(seed, "swarm", "at-once").choice(FAULTS_AT_ONCE)
+    return kinds * duration_ns // at_once
+
+
+def _sharing(kinds: int) -> int:
+    """By how much longer the interval of each kind is if there are so many."""
+    return max(1, kinds // 2)
+
+
+def _of_transactions(seed: int, options: SwarmOptions, wishes: Wishes) -> SwarmOptions:
     """The same seed, with what transactions need."""
+    source = derive(seed, "swarm", "data")
     config = msgspec.structs.replace(options.config, **data_profiles.settings(source))
     ranges = config.partition_scheme == "ranges"
     own = data_profiles.faults(source, options.faults, ranges=ranges)
+    nodes, keys = source.choice((3, 5, 5)), source.choice((2, 4, 8))
+    isolation, scans, part_bytes = data_profiles.transactions(source)
+    faults = options.faults if wishes.faults else own
+    interval_ns = options.interval_ns
+    if len(faults) * options.duration_ns > max(FAULTS_AT_ONCE) * interval_ns:
+        # A transaction needs a map, and a leader of each group that it touches.
+        interval_ns = _calmer_ns(seed, len(faults), options.duration_ns)
     return msgspec.structs.replace(
         options,
-        config=config,
-        nodes=wishes.nodes or source.choice((3, 5, 5)),
-        keys=source.choice((2, 4, 8)),
+        config=msgspec.structs.replace(config, partition_part_bytes=part_bytes),
+        isolation=isolation,
+        scans=scans,
+        nodes=wishes.nodes or nodes,
+        keys=keys,
         think_ns=max(options.think_ns, 5 * MS),
         timeout_ns=max(options.timeout_ns, 500 * MS),
         read_modes=("linearizable",),
-        faults=options.faults if wishes.faults else own,
+        faults=faults,
+        interval_ns=interval_ns,
     )
 
 
@@ -257,7 +308,7 @@ def _harsh(source: random.Random, kinds: Sequence[str]) -> SwarmOptions:
         timeout_ns=source.choice((200, 500, 2000)) * MS,
         attempt_ns=source.choice((50, 100, 300)) * MS,
         faults=tuple(sorted(drawn)),
-        interval_ns=source.choice((60, 120, 300)) * MS * max(1, len(drawn) // 2),
+        interval_ns=source.choice((60, 120, 300)) * MS * _sharing(len(drawn)),
         duration_ns=source.choice((30, 100, 300)) * MS,
         cut_clients=source.random() < 0.3,
         clock_rates=LEASE_RATES if "lease" in modes else WILD_RATES,

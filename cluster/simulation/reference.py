@@ -148,19 +148,20 @@ def reference_core(
 ) -> Core:
     """The core of role ``core``: a :class:`cluster.core.replica.Replica`."""
     parts = reference_parts(consensus, ablations)
-    return Replica(node, tuple(nodes), config=config, rng=rng, parts=parts)
+    return Replica(node, tuple(nodes), config=config, rng=rng, clock=clock, parts=parts)
 
 
 def reference_view(core: Replica) -> View:
     """The values for the invariants, without building a status for every event."""
     consensus = core.consensus
+    node = consensus.node
     return View(
-        consensus.role,
-        consensus.clock.generation,
-        consensus.high_water_mark,
-        core.applied,
-        consensus.log.last_index,
-        consensus.snapshot_index,
+        consensus.variant.role,
+        node.clock.generation,
+        node.mark.index,
+        core.state.applied,
+        node.log.last_index,
+        node.snapshots.index,
     )
 
 

@@ -15,10 +15,10 @@ Words in capitals stand for arguments; brackets for what may be left out.
     run TIME                          let time pass
     put C KEY VALUE [@N] [-> OUT]     a client's operation, awaited; also get KEY, cas KEY OLD NEW,
                                       append KEY ITEM, incr KEY N, delete KEY. @N: ask this node
-                                      only. A get may end in lease, follower, session or stale. OUT:
-                                      ok, fail or unknown, or a value: -> ok 1
-    grant | renew | revoke | lock | unlock | fenced | write | watch | txn | snapshot C ...
-    members | act | join | leave C ...
+                                      only. A get may end in lease, follower, session, stale or
+                                      bounded=TIME. OUT: ok, fail or unknown, or a value: -> ok 1
+    grant | renew | revoke | lock | unlock | fenced | guarded | write | watch | txn C ...
+    snapshot | members | act | join | leave C ...
                                       see :mod:`cluster.simulation.schedule_services`
     placed | txn-run | transfer | partition-move ...
                                       of role data: see :mod:`cluster.simulation.schedule_data`
@@ -44,12 +44,14 @@ Words in capitals stand for arguments; brackets for what may be left out.
     resume N [timer-first]            by default frames that waited are seen before the late timer
     clock N [offset=TIME] [rate=X]    wall clock offset, monotonic rate
     disk N [latency=TIME] [error=EIO] [full=1]
-    damage N KIND                     kill N and damage its log: lost-tail, flip, cut-at-record, ...
+    damage N KIND [TEXT]              kill N and damage its log: lost-tail, flip, cut-at-record, ...
+                                      With TEXT, flip hits that text where the log has it first
     wait N FIELD=VALUE [TIME]         until the node's status says so
     expect N FIELD=VALUE ...          the node's status must say so
     postpone A -> B [KIND]            the first held frame comes after all others that are held
     serve [TIME]                      a write must be acknowledged within this time (2s)
     idle N                            no client may wait for N any more
+    undisturbed N [TIME]              N leads, and must lead on in its generation for this time (5s)
     settle                            heal everything: it must converge, serve and remember
     trial NAME                        a trial of availability, such as lost-leader
     leader | status N | log N         print
@@ -72,6 +74,7 @@ from cluster.config import ClusterConfig
 from cluster.core.member_requests import CHANGES
 from cluster.core.paxos_register import PaxosRegisters
 from cluster.core.register_state import register_value
+from cluster.data.follower_reads import BOUNDED
 from cluster.simulation.availability import WITNESS, WITNESS_KEY, hold_trial, trials_for
 from cluster.simulation.damaging import damage
 from cluster.simulation.disk import DiskProfile
@@ -197,18 +200,28 @@ def _begin(stage: Stage, op: str, arguments: list[str]) -> str:
     node = None
     if arguments and arguments[-1].startswith("@"):
         node = arguments.pop()[1:]
-    mode = arguments.pop() if op == "get" and arguments[-1:] and arguments[-1] in MODES else ""
+    mode, _, bound = (_take_mode(arguments) if op == "get" else "").partition("=")
+    staleness_ns = time_of(bound) if bound else 0
     count = OPERATIONS[op]
     if len(arguments) != 2 + count:
         raise stage.fail(f"{op} takes a client, a key and {count} values, not {arguments}")
     client, key, *texts = arguments
     stage.free(client, node)
     words = " ".join([client, op, key, *texts, *filter(None, [mode])])
+    words += f"={bound}" if bound else ""
     words += f" @{node}" if node else ""
     operation = Operation(op, key, tuple(map(value_of, texts)))
-    call = stage.session(client).submit(operation, mode=mode or "linearizable", to=node)
+    call = stage.session(client).submit(
+        operation, mode=mode or "linearizable", to=node, staleness_ns=staleness_ns
+    )
     stage.calls[client] = Running(words, call, text_of if op == "get" else lambda value: "")
     return client
+
+
+def _take_mode(arguments: list[str]) -> str:
+    """Take the mode off the end of a read's words; "" if there is none."""
+    last = arguments[-1] if len(arguments) > 2 else ""
+    return arguments.pop() if last in MODES or last.startswith(f"{BOUNDED}=") else ""
 
 
 # -- set-up and time
@@ -464,11 +477,14 @@ def _disk(stage: Stage, arguments: list[str]) -> None:
 
 
 def _damage(stage: Stage, arguments: list[str]) -> None:
-    if len(arguments) != 2:
-        raise stage.fail("damage takes a node and a kind: damage n2 lost-tail")
-    node, kind = arguments
+    if len(arguments) not in (2, 3) or (arguments[2:] and arguments[1] != "flip"):
+        raise stage.fail(
+            "damage takes a node and a kind: damage n2 lost-tail; flip may take a text"
+        )
+    node, kind, *text = arguments
     source = stage.world.rng("damage", node, stage.line)
-    done = damage(stage.world, node, kind, source, only="wal-")
+    within = "".join(text).encode()
+    done = damage(stage.world, node, kind, source, only="wal-", within=within)
     if done is None:
         raise stage.fail(f"the log of {node} cannot be damaged so, or another disk is damaged")
 
@@ -523,6 +539,17 @@ def _idle(stage: Stage, arguments: list[str]) -> None:
     waiting = status["pending"]
     problem = f"{waiting} requests still wait at {node} for an answer" if waiting else ""
     stage.owes(problem, f"no request waits at {node}")
+
+
+def _undisturbed(stage: Stage, arguments: list[str]) -> None:
+    limit_ns = time_of(arguments.pop()) if len(arguments) == 2 else WAIT_NS
+    node = _only(stage, "undisturbed", arguments)
+    before = stage.world.status(node)
+    if before is None or before["role"] != "leader":
+        raise stage.fail(f"{node} does not lead")
+    led = [("role", "leader"), ("generation", str(before["generation"]))]
+    stage.world.run_for(limit_ns)
+    stage.owes(_differs(stage, node, led) or "", f"{node} leads on")
 
 
 def _settle(stage: Stage, arguments: list[str]) -> None:
@@ -618,5 +645,6 @@ COMMANDS: dict[str, Callable[[Stage, list[str]], None]] = {
     "timeout": _timeout, "window": _window, "idle": _idle,
     "wait": _wait, "expect": _expect, "leader": _leader,
     "status": _status, "log": _log, "register": _register, "holds": holds, "postpone": _postpone,
-    "serve": _serve, "settle": _settle, "trial": _trial, **DATA_COMMANDS,
+    "serve": _serve, "undisturbed": _undisturbed, "settle": _settle, "trial": _trial,
+    **DATA_COMMANDS,
 }  # fmt: skip

@@ -11,6 +11,8 @@ Operations of clients; each may end in ``@N`` and in ``-> OUT``, and may be star
     scan C LOW HIGH of KEY KEY ...
                                 the keys from LOW up to but without HIGH in one transaction; the
                                 history has what the scan says of the keys that are named
+    act C KEY                   acts on a key; the history has who owned its partition, under which
+                                epoch, and the act's number among those on the key
     transfer C FROM TO AMOUNT   reads two accounts and writes both, in one transaction
     accounts C [staleness=TIME] KEY KEY ...
                                 reads the balance of each in one transaction
@@ -114,6 +116,28 @@ def _scan(memory: Memory, arguments: list[str]) -> Operation:
     return Operation("txn", "", [["r", key, None] for key in keys], steps(), tell_operations)
 
 
+def _act(memory: Memory, arguments: list[str]) -> Operation:
+    if len(arguments) != 1:
+        raise ValueError(f"expected a client and a key, not {' '.join(arguments)!r}")
+    key = arguments[0]
+
+    def steps() -> Steps:
+        asked = [["append", key, 1], ["r", key, None]]
+        done = yield Command("txn-run", "", (asked, {"owners": True}))
+        if done.status != "ok":
+            return (done.status, None, done.error)
+        ((_, partition, epoch, group),) = done.value["owners"]
+        count = len(done.value["operations"][1][2])
+        owner = {"partition": partition, "epoch": epoch, "group": group, "count": count}
+        return ("ok", owner, "")
+
+    return Operation("act", key, None, steps(), _tell_owner)
+
+
+def _tell_owner(owner: dict[str, Any]) -> str:
+    return "{group} of {partition} at epoch {epoch}, number {count}".format(**owner)
+
+
 # -- a bank
 
 
@@ -162,7 +186,7 @@ def _tell_accounts(balances: dict[str, Any]) -> str:
 
 
 DATA_SERVICES: dict[str, Callable[[Memory, list[str]], Operation]] = {
-    "txn-run": _txn_run, "scan": _scan, "transfer": _transfer, "accounts": _accounts,
+    "txn-run": _txn_run, "scan": _scan, "act": _act, "transfer": _transfer, "accounts": _accounts,
 }  # fmt: skip
 
 

@@ -8,13 +8,16 @@
                                 that C got the lock with: the resource refuses it when that is over
     trusting C NAME VALUE       a write to a resource that refuses nothing; C sends it only if it
                                 holds the lock's lease by its own clock
+    guarded C NAME VALUE        a write to a resource outside the cluster, which compares the lock's
+                                token with the largest one it has seen
     write C KEY VALUE           a put that returns its revision
     watch C PREFIX AFTER [N]    every change after this revision; ``on`` goes on from the last one.
                                 An answer ends after N changes, at the next revision
     txn C [if KEY VALUE, ... then] r KEY, w KEY VALUE, append KEY VALUE, ...
                                 a transaction; it fails if a key has not the value given
-    snapshot C KEY KEY ...      reads the first key now, and with ``await C`` the others as they
-                                were then
+    snapshot C KEY KEY ... [at REVISION]
+                                reads the first key now, and with ``await C`` the others as they
+                                were then; or all of them as of this revision
     send C LOG VALUE VALUE ...  values appended to a log one by one, as many under way at once as
                                 the client's window allows; a value's offset is its revision
     poll C LOG                  the values of a log
@@ -271,6 +274,20 @@ def _trusting(memory: Memory, arguments: list[str]) -> Operation:
     return Operation("write", name, told, steps(), _silent)
 
 
+def _guarded(memory: Memory, arguments: list[str]) -> Operation:
+    name, text = words_of(arguments, "NAME", "VALUE")
+    _, token = _lease_of(memory, name)
+    told = {"token": token, "value": value_of(text)}
+
+    def steps() -> Steps:
+        if not memory.fence(name).admit(token):
+            return ("fail", None, "the resource has seen a later token")
+        done = yield Command("put", f"resource/{name}", (told["value"],))
+        return _outcome(done, told)
+
+    return Operation("write", name, told, steps(), _silent)
+
+
 # -- watches
 
 
@@ -289,19 +306,21 @@ def _write(memory: Memory, arguments: list[str]) -> Operation:
 def _watch(memory: Memory, arguments: list[str]) -> Operation:
     limit = {"limit": int(arguments[2])} if len(arguments) == 3 else {}
     prefix, text = words_of(arguments[:2] if limit else arguments, "PREFIX", "AFTER")
-    if text == "on" and prefix not in memory.known:
+    if text == "on" and prefix not in memory.watchers:
         raise ValueError(f"this client has not watched {prefix!r} yet; give a revision")
-    after = memory.known[prefix] if text == "on" else int(text)
+    if text != "on":
+        memory.watchers[prefix] = memory.watcher(int(text))
+    watcher = memory.watchers[prefix]
 
     def steps() -> Steps:
-        done = yield Command("watch", prefix, ({"after": after, **limit},))
+        done = yield Command("watch", prefix, ({**watcher.options(), **limit},))
         if done.status != "ok":
             return ("fail", None, done.error)
-        memory.known[prefix] = done.value["revision"]
+        watcher.told(done.value["revision"])
         events = [_change(event) for event in done.value["events"]]
         return ("ok", {"events": events, "revision": done.value["revision"]}, "")
 
-    asked = {"prefix": prefix} if text == "on" else {"prefix": prefix, "from": after + 1}
+    asked = {"prefix": prefix} if text == "on" else {"prefix": prefix, "from": int(text) + 1}
     return Operation("watch", "", asked, steps(), _tell_events)
 
 
@@ -361,13 +380,17 @@ def tell_operations(parts: list[list[Any]]) -> str:
 
 
 def _snapshot(memory: Memory, arguments: list[str]) -> Operation:
+    asked: tuple[int, ...] = ()
+    if arguments[-2:-1] == ["at"]:
+        *arguments, _, text = arguments
+        asked = (int(text),)
     if len(arguments) < 2:
         raise ValueError("expected a client and two keys or more")
     first, *others = arguments
 
     def steps() -> Steps:
-        done = yield Command("get", first)
-        revision, found = done.revision, [["r", first, done.value]]
+        done = yield Command("get", first, asked)
+        revision, found = asked[0] if asked else done.revision, [["r", first, done.value]]
         yield None
         for key in others:
             if done.status != "ok":
@@ -482,7 +505,7 @@ def _leave(memory: Memory, arguments: list[str]) -> Operation:
 
 SERVICES: dict[str, Callable[[Memory, list[str]], Operation]] = {
     "grant": _grant, "renew": _renew, "revoke": _revoke, "lock": _lock, "unlock": _unlock,
-    "fenced": _fenced, "trusting": _trusting, "write": _write, "watch": _watch,
+    "fenced": _fenced, "trusting": _trusting, "guarded": _guarded, "write": _write, "watch": _watch,
     "txn": _txn, "snapshot": _snapshot,
     "compact": _compact, "send": _send, "poll": _poll, "members": _members, "act": _act,
     "join": _join, "leave": _leave,

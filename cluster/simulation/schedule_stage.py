@@ -13,7 +13,9 @@ from typing import Any
 
 import msgspec
 
-from cluster.core.lease import LeaseHolder
+from cluster.core.lease import LeaseHolder, TokenFence
+from cluster.core.parts import ReplicaParts
+from cluster.core.state_watch import Watcher
 from cluster.simulation.network import HeldFrame, LinkFault
 from cluster.simulation.reference import reference_parts
 from cluster.simulation.schedule_text import ScheduleError
@@ -58,18 +60,22 @@ class Memory(msgspec.Struct):
 
     Args:
         held: lock -> the lease and the token it has, or had.
-        known: watched prefix -> the revision up to which all changes were received.
+        watchers: watched prefix -> its view of the changes.
         views: lock -> its view of the lease.
         now_ns: its clock.
-        view: makes a view.
+        view: makes a view of a lease.
+        watcher: makes a view of changes.
+        fence: gives the fence of a lock's resource, which all clients share.
         contexts: key -> the siblings read last, and their context (role ``leaderless``).
     """
 
     held: dict[str, tuple[str, int]]
-    known: dict[str, int]
+    watchers: dict[str, Watcher]
     views: dict[str, LeaseHolder]
     now_ns: Callable[[], int]
     view: type[LeaseHolder]
+    watcher: type[Watcher]
+    fence: Callable[[str], TokenFence]
     contexts: dict[str, tuple[list[Any], str]] = msgspec.field(default_factory=dict)
 
 
@@ -102,6 +108,7 @@ class Stage:
         #: client -> its transaction over data groups; None once that has ended
         self.transactions: dict[str, Interactive | None] = {}
         self._memory: dict[str, Memory] = {}
+        self._fences: dict[str, TokenFence] = {}
 
     @property
     def started(self) -> bool:
@@ -122,11 +129,25 @@ class Stage:
     def memory(self, client: str) -> Memory:
         """The memory of a client."""
         if client not in self._memory:
-            view = LeaseHolder
-            if self.role == "core":
-                view = reference_parts(self.consensus, self.ablations).lease_holder
-            self._memory[client] = Memory({}, {}, {}, lambda: self.world.now_ns, view)
+            parts = self._parts()
+            self._memory[client] = Memory(
+                held={},
+                watchers={},
+                views={},
+                now_ns=lambda: self.world.now_ns,
+                view=parts.lease_holder,
+                watcher=parts.watcher,
+                fence=self._fence,
+            )
         return self._memory[client]
+
+    def _fence(self, resource: str) -> TokenFence:
+        return self._fences.setdefault(resource, self._parts().fence())
+
+    def _parts(self) -> ReplicaParts:
+        """The classes of clients and resources; of role ``core`` they can be ablated."""
+        core = self.role == "core"
+        return reference_parts(self.consensus, self.ablations) if core else ReplicaParts()
 
     def free(self, client: str, node: str | None) -> None:
         """Make sure that a client waits for nothing, and that the node it shall ask exists."""

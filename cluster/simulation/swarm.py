@@ -23,6 +23,7 @@ from cluster.simulation.faults.disks import MEMBERSHIP
 from cluster.simulation.faults.gremlin import Gremlin, SwarmFault
 from cluster.simulation.gossip_load import GossipLoad
 from cluster.simulation.gossip_profiles import for_gossip, settle_ns
+from cluster.simulation.intent_watch import IntentWatch
 from cluster.simulation.invariants import InvariantViolation
 from cluster.simulation.leaderless_load import LeaderlessLoad, read_all
 from cluster.simulation.liveness import Settlement, settle
@@ -141,6 +142,8 @@ def run_swarm(
         check_invariants=check_invariants,
     )
     gremlin = Gremlin(world, drawn, end_ns=duration_ns)
+    if role == "data" and check_invariants:
+        IntentWatch(world)
     load = _load_of(role, drawn)
     for number in range(drawn.clients):
         load(world, drawn, f"c{number + 1}", end_ns=duration_ns)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -83,7 +84,6 @@ class Trace:
             detail: the message, or anything msgpack can encode.
         """
         record = (now_ns, kind, node, other, detail)
-        self._ring.append(record)
         if kind in TURNING:
             self._turns.append(record)
         batch = self._batch
@@ -99,6 +99,7 @@ class Trace:
     def _flush(self) -> None:
         self.events += len(self._batch)
         self._hash.update(self._encode(self._batch))
+        self._ring.extend(self._batch)
         self._batch.clear()
 
     def recent(self, *, nodes: tuple[str, ...] = (), limit: int = 40) -> list[TraceEvent]:
@@ -108,7 +109,8 @@ class Trace:
             nodes: only events that concern one of these; empty for all.
             limit: how many at most, turning points included.
         """
-        concerned = list(_concerning(reversed(self._ring), nodes))
+        latest_first = chain(reversed(self._batch), reversed(self._ring))
+        concerned = list(_concerning(islice(latest_first, RING_EVENTS), nodes))
         latest = [record for record in concerned if not _is_routine(record)] or concerned
         latest = latest[: max(1, limit - TURNS_TOLD)]
         since_ns = latest[-1][0] if latest else 0

@@ -5,7 +5,7 @@ Used by :class:`cluster.simulation.world.World`, whose methods these are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any
 
 from cluster.simulation.heap import EventHeap, Handle
@@ -34,6 +34,11 @@ class VirtualTime:
     def step(self) -> bool:
         """Run the next event; False if there is none."""
         return self.heap.step()
+
+    def step_until(self, waiting: Sized, most: int) -> bool:
+        """Run events until there is something in ``waiting``, at most ``most`` of them; False if
+        there was none."""
+        return self.heap.step_until(waiting, most)
 
     def run_for(self, duration_ns: int) -> int:
         """Let this much time pass; returns the number of events."""

@@ -163,6 +163,7 @@ class World:
         """A world does what its parts do, under their names: see them for what each means."""
         time = VirtualTime(self.heap)
         self.at, self.step, self.run_for = time.at, time.step, time.run_for
+        self.step_until = time.step_until
         self.run_until, self.run_until_every = time.run_until, time.run_until_every
         faults = NodeFaults(
             self._nodes,
@@ -267,7 +268,7 @@ class World:
             rng=rng,
             consensus=self.consensus,
             ablations=self.ablations,
-            clock=NodeClock(node.clock, lambda: self.heap.now_ns),
+            clock=NodeClock(node.clock, self.heap),
             peers=self.nodes,
         )
 
@@ -332,14 +333,14 @@ class World:
         return self._nodes[name]
 
     def _deliver(self, src: str, dst: str, frame: Any) -> None:
-        node = self._nodes.get(dst)
+        nodes = self._nodes
+        node, source = nodes.get(dst), nodes.get(src)
         if node is None:
             self.connections.deliver_to_client(src, dst, frame)
-        elif src in self._nodes:
-            if node.up and self.damage_watch.lets_in(node.member, self._nodes[src].member):
-                node.receive(src, frame)
-        else:
+        elif source is None:
             self.connections.deliver_to_node(src, node, frame)
+        elif node.life is not None and self.damage_watch.lets_in(node.member, source.member):
+            node.receive(src, frame)
 
     def _disordered(self, src: str, dst: str) -> None:
         if self.invariants is not None:

@@ -32,7 +32,8 @@ from checkers.core.regular_files import read_regular
 from checkers.core.verdict import Verdict
 from checkers.history import OK, History
 from checkers.history.loading import load
-from checkers.judges.availability import longest_gap, recovery
+from checkers.judges.availability import longest_gap
+from checkers.judges.recovery import recovery
 from harness.campaign.round_trips import round_trips
 from harness.campaign.trust import Trust, require
 from harness.campaign.variants import Variant

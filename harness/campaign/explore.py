@@ -341,7 +341,12 @@ def _judged(run: SwarmRun) -> list[Result]:
     if run.role == "gossip":
         return [judge_acts(run.events)]
     transactions = run.options.workload == TRANSACTIONS
-    results = [judge_transactions(run.events) if transactions else check_client_history(run.events)]
+    judged = (
+        judge_transactions(run.events, isolation=run.options.isolation)
+        if transactions
+        else check_client_history(run.events)
+    )
+    results = [judged]
     if run.stale:
         results.append(judge_stale(run.events, run.stale))
     return results

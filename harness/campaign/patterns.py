@@ -31,6 +31,7 @@ from cluster.ablations.registry import (
 )
 from cluster.patterns import PATTERNS, Pattern, find_pattern
 from harness.assumptions import exceeded, label
+from harness.campaign.scans import scan_problem, scans_as_reads
 from harness.databases.base import Assumptions
 from harness.errors import (
     EXIT_INFRASTRUCTURE,
@@ -49,16 +50,18 @@ if TYPE_CHECKING:
 
 
 #: Modes of reads that are not linearizable, and promise less.
-WEAK_MODES = ("session", "stale")
+WEAK_MODES = ("session", "bounded", "stale")
 #: What a transaction is called in a history.
 TRANSACTION = "txn"
 #: Operations that are about no one key.
 OF_SEVERAL_KEYS = (TRANSACTION, "watch", "compact")
 #: Options of checkers: the cluster's locks are leases, so one that was lost may not be released;
-#: what a group converges to is its members, and a schedule ends with all of them running.
+#: what a group converges to is its members, and a schedule ends with all of them running; bounded
+#: reads of schedules have this bound.
 OPTIONS: dict[str, dict[str, Any]] = {
     "lock": {"exclusive": False},
     "convergence": {"every_node": True},
+    "bounded-staleness": {"bound_s": 0.5},
 }
 
 
@@ -231,11 +234,22 @@ def check_client_history(events: Sequence[ClientEvent], *, budget: Budget | None
     return linearizable(models.NAMES[model_of(events)]())(history_of(events), budget=budget)
 
 
-def judge_transactions(events: Sequence[ClientEvent]) -> Result:
-    """Whether the history of transactions over lists is strict serializable."""
+def judge_transactions(
+    events: Sequence[ClientEvent], *, isolation: str = "strict-serializable"
+) -> Result:
+    """Whether the history of transactions over lists, scans among them, keeps a level.
+
+    Args:
+        events: of all clients.
+        isolation: what the transactions were asked for.
+    """
     from checkers.isolation import list_append
 
-    return list_append()(history_of(event for event in events if event.f == "txn"))
+    seen = [event for event in events if event.f == "txn"]
+    wrong = scan_problem(seen)
+    if wrong:
+        return _broken("scans", "scan", wrong)
+    return list_append(consistency_models=(isolation,))(history_of(scans_as_reads(seen)))
 
 
 def judge_with(checker: str, events: Sequence[ClientEvent]) -> Result:

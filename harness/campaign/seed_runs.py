@@ -23,6 +23,7 @@ from checkers.history import Fault, History
 from cluster.ablations.registry import UnknownAblation
 from harness.campaign.differences import say_difference
 from harness.campaign.explore import Job, SeedOutcome, conclude, job_of
+from harness.campaign.scans import scans_as_reads
 from harness.errors import UsageError
 from harness.store import RESULTS, SPEC, create_run_dir, point_latest, write_json
 
@@ -189,7 +190,7 @@ def _history(run: SwarmRun, facts: dict[str, Any]) -> History:
     ]
     header = {name: facts[name] for name in ("test", "seed", "nodes", "workload", "db", "env")}
     header["model"] = model_of(run.events)
-    return history_of(run.events, faults=faults, header=header)
+    return history_of(scans_as_reads(run.events), faults=faults, header=header)
 
 
 def _facts(spec: SeedSpec, run: SwarmRun) -> dict[str, Any]:
@@ -210,8 +211,18 @@ def _facts(spec: SeedSpec, run: SwarmRun) -> dict[str, Any]:
         "variant": "+".join(spec.ablate),
         "trial": run.trial,
         "drawn": msgspec.to_builtins(run.options),
+        **_claim(run),
         "command": spec.command,
     }
+
+
+def _claim(run: SwarmRun) -> dict[str, Any]:
+    """The level that transactions are held to, as facts; none of other workloads."""
+    from cluster.simulation.profiles import TRANSACTIONS
+
+    if run.options.workload != TRANSACTIONS:
+        return {}
+    return {"claimed": [run.options.isolation], "claimed_because": "drawn by the seed"}
 
 
 def _notes(run: SwarmRun) -> list[str]:

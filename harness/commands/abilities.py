@@ -56,7 +56,7 @@ def rows(env_name: str) -> list[NemesisRow]:
         (nemesis,) = compose(name)
         needs = tuple(sorted(nemesis.needs))
         why = broken or _why_not(nemesis, env)
-        note = why or "; ".join(_notes(nemesis, env))
+        note = why or "; ".join(_notes(nemesis, env) + _kinds_not_here(name, env))
         found.append(NemesisRow(name, VARIANTS[name], needs, not why, note))
     return found
 
@@ -90,6 +90,15 @@ def _why_not(nemesis: Any, env: Any) -> str:
         others = ", ".join(e for e in ABILITIES.get(ability, ()) if e != env.name) or "none"
         return why or f"{env.name} has no ability {ability!r}; environments with it: {others}"
     return ""
+
+
+def _kinds_not_here(name: str, env: Any) -> list[str]:
+    """The kinds of a nemesis that need more than the environment has."""
+    from harness.nemesis import VARIANTS, compose
+
+    needs = {kind: compose(f"{name}-{kind}")[0].needs for kind in VARIANTS[name]}
+    lacking = [kind for kind, needed in needs.items() if needed - env.abilities]
+    return [f"not here: {', '.join(lacking)}"] if lacking else []
 
 
 def _notes(nemesis: Any, env: Any) -> list[str]:

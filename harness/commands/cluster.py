@@ -100,15 +100,20 @@ def _tls(certs: str, who: str) -> list[str]:
     return [word for name, file in files.items() for word in (f"--tls-{name}", str(where / file))]
 
 
+#: role -> what its clients may say first; nodes of role gossip have no keys
+_FIRST_WORDS = {"data": "data run 'append greeting hello' 'read greeting'", "gossip": ""}
+
+
 def _told(where: Path, found: Playground, tls: list[str]) -> int:
     """Say what runs, and how to speak to it."""
     from harness.playground import TOKEN
 
     _status(where)
-    if found.role != "gossip":  # such nodes have no keys
+    asked = _FIRST_WORDS.get(found.role, "put greeting hello")
+    if asked:
         print(
             f"speak to it:  python -m cluster.client --nodes {found.addresses} "
-            f"{' '.join(['--token-file', str(where / TOKEN), *tls])} put greeting hello"
+            f"{' '.join(['--token-file', str(where / TOKEN), *tls])} {asked}"
         )
     print(
         f"look at it:   python -m cluster.client --admin {found.admins} "

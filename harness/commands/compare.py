@@ -129,6 +129,7 @@ def compare(
         if asked:
             raise UsageError(f"--resume goes on with the plan that is there: leave out {asked}")
         comparison = Comparison.resume(Path(resume), Trust(trust, tuple(trust_module or ())))
+        stored, workers = _stored(baseline, comparison.plan), _workers(jobs, comparison.plan)
     else:
         given: dict[str, Any] = {
             "db": db, "client": client, "env": env, "nodes": nodes, "concurrency": concurrency,
@@ -136,9 +137,9 @@ def compare(
             "time_limit_s": time_limit or (SIMULATED_S if env == "sim" else REAL_S),
         }  # fmt: skip
         plan = _plan(variant or [], workload, nemesis or ["partition"], runs, seed, given)
+        # Before there is a directory, which nothing but a comparison should leave.
+        stored, workers = _stored(baseline, plan), _workers(jobs, plan)
         comparison = Comparison.begin(plan, store=store)
-    stored = _stored(baseline, comparison)
-    workers = _workers(jobs, comparison)
     if not json:
         _announce(comparison)
     _go(comparison, workers, show=not json)
@@ -175,10 +176,10 @@ def _plan(
     )
 
 
-def _workers(jobs: int | None, comparison: Comparison) -> int:
+def _workers(jobs: int | None, plan: Plan) -> int:
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs is {jobs}; it should be 1 or more")
-    if comparison.plan.base.env != "sim":
+    if plan.base.env != "sim":
         if jobs not in (None, 1):
             raise UsageError(
                 f"--jobs is {jobs}; runs with real nodes are made one after the other, since two "
@@ -188,9 +189,9 @@ def _workers(jobs: int | None, comparison: Comparison) -> int:
     return jobs or os.cpu_count() or 1
 
 
-def _stored(baseline: str, comparison: Comparison) -> list[dict[str, Any]] | None:
+def _stored(baseline: str, plan: Plan) -> list[dict[str, Any]] | None:
     """The rows of a stored comparison; None if the baseline is a variant of this one."""
-    if not baseline or baseline in {variant.name for variant in comparison.plan.variants}:
+    if not baseline or baseline in {variant.name for variant in plan.variants}:
         return None
     path = Path(baseline)
     path = path / COMPARISON if path.is_dir() else path
@@ -198,7 +199,7 @@ def _stored(baseline: str, comparison: Comparison) -> list[dict[str, Any]] | Non
         found = msgspec.json.decode(read_regular(path, limit=FILE_BYTES_MAX), type=dict[str, Any])
         rows = msgspec.convert(found["rows"], list[dict[str, Any]])
     except (OSError, KeyError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        names = ", ".join(variant.name for variant in comparison.plan.variants)
+        names = ", ".join(variant.name for variant in plan.variants)
         raise UsageError(
             f"--baseline is {baseline!r}; it is no variant ({names}), and no stored comparison: "
             f"{error}"

@@ -36,6 +36,11 @@ Jobs = Annotated[
     int | None, Parameter(name=("--jobs", "-j"), help="Processes; one per core if not given.")
 ]
 
+Role = Annotated[
+    str,
+    Parameter(name="--role", help="What the nodes are: core, paxos, data, gossip or leaderless."),
+]
+
 
 def explore(
     *,
@@ -44,12 +49,7 @@ def explore(
     ablate: Ablate = None,
     nemesis: Nemesis = "",
     workload: Workload = "",
-    role: Annotated[
-        str,
-        Parameter(
-            name="--role", help="What the nodes are: core, paxos, data, gossip or leaderless."
-        ),
-    ] = "",
+    role: Role = "",
     nodes: Nodes = 0,
     profile: Annotated[
         str, Parameter(name="--profile", help="Some of calm,harsh; both if not given.")

@@ -4,8 +4,10 @@ A *DB* knows how to run one node of a system; a *Client* how to speak to it. Bot
 a user writes in a test file. Each further capability of a DB is an *ability*: one of the Protocols
 below, each with one method or attribute, asked with ``isinstance``. So a DB has an ability if it
 has the method: :class:`Logs`, :class:`Primaries`, :class:`Generations`, :class:`Assumes`,
-:class:`PausesClients`, :class:`Membership`, :class:`Members`, :class:`Partitions`,
-:class:`ClusterSetup`, :class:`Timed`, :class:`Stops` and, for what it runs with,
+:class:`Claims`, :class:`ReadsWithin`, :class:`Recovers`, :class:`PausesClients`,
+:class:`Membership`, :class:`Members`,
+:class:`Partitions`, :class:`ClusterSetup`, :class:`Timed`, :class:`Stops` and, for what it runs
+with,
 :class:`BringsClient`, :class:`Operations`, :class:`RunsIn`, :class:`NeedsImage`, :class:`Refuses`.
 
 The meaning of keys differs between workloads: registers, lists, sets, locks. A DB whose client must
@@ -176,6 +178,62 @@ class Assumes(Protocol):
     @property
     def assumptions(self) -> Assumptions:
         """The bounds."""
+        ...
+
+
+class RecoveryBounds(msgspec.Struct, frozen=True, kw_only=True):
+    """How soon after the end of all faults a database is as it should be; None where it says
+    nothing.
+
+    Args:
+        serves_s: until an operation is answered ok again.
+        clean_s: until nothing of the faults is left in its nodes: no intent of a dead transaction,
+            no lease, no lock. Looked at where the environment can see into nodes.
+    """
+
+    serves_s: float | None = None
+    clean_s: float | None = None
+
+
+@runtime_checkable
+class Recovers(Protocol):
+    """Declares how soon it recovers: see :mod:`harness.recovery`."""
+
+    @property
+    def recovery_bounds(self) -> RecoveryBounds:
+        """The bounds."""
+        ...
+
+
+@runtime_checkable
+class Claims(Protocol):
+    """Knows which consistency models its transactions promise, at the level it was started at.
+
+    A workload that takes ``consistency_models`` is built with them, unless the user names others.
+    """
+
+    @property
+    def claims(self) -> Sequence[str]:
+        """Names of the models; empty if it promises nothing of its own."""
+        ...
+
+    @property
+    def claims_because(self) -> str:
+        """What the promise follows from, as ``isolation=snapshot-isolation``."""
+        ...
+
+
+@runtime_checkable
+class ReadsWithin(Protocol):
+    """Has reads that may be of an older state, and says how old: it is checked by that.
+
+    A workload that knows how (``judge_old_reads``) makes its checker of it.
+    """
+
+    @property
+    def reads_within_s(self) -> float:
+        """How long ago the state of a read may be replaced, in seconds; 0 where reads are
+        linearizable, infinite where a read may be of any past state."""
         ...
 
 

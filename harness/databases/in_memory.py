@@ -37,6 +37,7 @@ OBJECTS: dict[str, tuple[str, ...]] = {
     "bank": ("open", "read", "transfer"),
     "members": ("read",),
     "singleton": ("act",),
+    "owned": ("act",),
     "txn-list": ("txn",),
     "txn-register": ("txn",),
     "txn-predicates": ("txn",),

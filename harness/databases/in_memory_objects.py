@@ -343,6 +343,20 @@ class Singleton(Kind):
         return op.ok({"token": self.shared.next_revision(), "value": op.value})
 
 
+class Owned(Kind):
+    """Keys of partitions that change hands: every few acts the next of two groups has them all."""
+
+    #: acts after which the partition moves
+    MOVES_AFTER = 25
+
+    def act(self, op: Invocation) -> Outcome:
+        """Act for the present owner, and count."""
+        epoch = 1 + self.shared.next_revision() // self.MOVES_AFTER
+        count = self.shared.values[op.key] = self.shared.values.get(op.key, 0) + 1
+        owner = {"partition": "p0", "epoch": epoch, "group": f"g{epoch % 2}", "count": count}
+        return op.ok(owner)
+
+
 #: the kinds by the name that a workload's ``objects`` has
 KINDS: dict[str, type[Kind]] = {
     "register": Register,
@@ -362,6 +376,7 @@ KINDS: dict[str, type[Kind]] = {
     "bank": Bank,
     "members": Members,
     "singleton": Singleton,
+    "owned": Owned,
     "txn-list": ListTransactions,
     "txn-register": RegisterTransactions,
     "txn-predicates": PredicateTransactions,

@@ -19,9 +19,11 @@ role ``data`` ``isolation``, ``scheme`` (``fixed`` or ``range``), ``partitions``
 and ``clock_bound_ms`` (by how much clocks may differ, and what a commit waits); of role
 ``leaderless`` ``versions`` (``dotted``, which keeps concurrent writes; or the last writer wins, by
 ``lww-hybrid``, ``lww-lamport`` or ``lww-wall`` clocks) and ``consistency`` (``quorum`` or ``one``);
-``ablate`` (ids separated by commas or a list), ``read_mode`` (one of :data:`READ_MODES`),
-``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``, ``admin_port``,
-``args`` (more arguments for every node), ``objects`` (what keys are; given by the workload).
+``ablate`` (ids separated by commas or a list), ``read_mode`` (one of :data:`READ_MODES`;
+what each promises: :mod:`cluster.data.follower_reads`), ``staleness_s`` (of mode ``bounded``: how
+old what a read returns may be), ``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``,
+``admin_port``, ``args`` (more arguments for every node), ``objects`` (what keys are; given by the
+workload).
 
 Each run has a token of its own, so that no other user of the machine writes to the cluster, removes
 its members or breaks its disks. Nodes are given it in their environment; no file of the run has it.
@@ -30,6 +32,7 @@ its members or breaks its disks. Nodes are given it in their environment; no fil
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import sys
 import time
@@ -38,7 +41,13 @@ from typing import Any
 
 from checkers.core.wording import did_you_mean
 from harness.costs import STARTS
-from harness.databases.base import Assumptions, Invocation, Outcome, operations_of
+from harness.databases.base import (
+    Assumptions,
+    Invocation,
+    Outcome,
+    RecoveryBounds,
+    operations_of,
+)
 from harness.databases.http_clients import answered
 from harness.databases.reference_clients import CLIENTS, OF_GOSSIP, Objects
 from harness.databases.reference_data import DATA_CLIENTS
@@ -57,20 +66,28 @@ from harness.databases.reference_leaderless import (
 )
 from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
 from harness.databases.reference_partitions import Dividing, ReferencePartitions
-from harness.environments.base import Node, SimulatedNode
+from harness.environments.base import OWN_NODE_MODES, Node, SimulatedNode
 from harness.errors import UsageError, nearest
 from workloads.lock import FencedResource
 
 #: where a node finds its token (see ``cluster.runtime.token``)
 TOKEN_VARIABLE = "SPLITBRAIN_TOKEN"
-READ_MODES = ("linearizable", "lease", "follower", "session", "stale")
+READ_MODES = ("linearizable", "lease", "follower", "session", "bounded", "stale")
+#: of ``bounded`` reads: how old what they return may be, unless ``staleness_s`` says otherwise
+STALENESS_S = 1.0
 ROLES = ("core", "paxos", "data", "gossip", "leaderless")
 READY_WITHIN_S = 30.0
+#: Declared: after the last fault an operation is answered in so many seconds, and no intent, lease
+#: or lock of the faults is left. The simulation's liveness phase asks for all of it in the first.
+SERVES_WITHIN_S, CLEAN_WITHIN_S = 20.0, 30.0
 _OWN_NODE_EVERY_S = 0.05
 #: kind of objects -> the only role whose nodes have it
 _OF_ROLE = {**dict.fromkeys(OF_GOSSIP, "gossip"), **dict.fromkeys(OF_LEADERLESS, "leaderless")}
 #: gossip takes seconds to be sure of a death: shorter faults would change no view
 GOSSIP_TIMINGS = {"nemesis_interval_s": 10.0, "fault_duration_s": "4s..8s"}
+#: what is held needs a cluster that serves for a while: to be taken, kept, and given back or lost.
+#: Three kinds of faults as often as ours come would leave a busy machine no such time.
+HOLDER_TIMINGS = {"nemesis_interval_s": 10.0, "fault_duration_s": "1.5s..4s"}
 #: how long a client waits for one node before it asks another: the patient and the impatient
 _ATTEMPTS_S = (1.0, 0.2)
 
@@ -148,6 +165,7 @@ class Reference(ReferenceMembers, ReferencePartitions):
         consensus: str = "raft",
         ablate: str | Sequence[str] = (),
         read_mode: str = "linearizable",
+        staleness_s: float | None = None,
         versions: str = "dotted",
         consistency: str = "quorum",
         op_timeout_s: float = 5.0,
@@ -155,7 +173,7 @@ class Reference(ReferenceMembers, ReferencePartitions):
         admin_port: int = 8001,
         args: str | Sequence[str] = (),
         objects: str = "register",
-        lease_ttl_s: float = 2.0,
+        lease_ttl_s: float = 1.0,
         isolation: str = "",
         scheme: str = "",
         partitions: int | None = None,
@@ -166,19 +184,18 @@ class Reference(ReferenceMembers, ReferencePartitions):
             raise nearest("read_mode", read_mode, READ_MODES)
         named = ablate.split(",") if isinstance(ablate, str) else list(ablate)
         self.ablate = tuple(name.strip() for name in named if name.strip())
-        self.role = _known(role or _role_for(self.ablate, objects))
+        self.role = _known_role(role or _role_for(self.ablate, objects))
         if self.role == "leaderless":
             check_options(
-                versions=versions,
-                consistency=consistency,
-                consensus=consensus,
-                read_mode=read_mode,
+                versions=versions, consistency=consistency, consensus=consensus, read_mode=read_mode
             )
             read_mode = consistency
         else:
             _check_agreeing(versions, consistency)
             if self.role != "core":
                 _check_peers(self.role, consensus=consensus, read_mode=read_mode)
+        #: how old what a ``bounded`` read returns may be
+        self.staleness_s = _staleness(read_mode, staleness_s)
         _check_values(consensus, op_timeout_s=op_timeout_s, lease_ttl_s=lease_ttl_s)
         #: how role data divides keys, and what its transactions promise
         self.dividing = Dividing.checked(
@@ -186,8 +203,7 @@ class Reference(ReferenceMembers, ReferencePartitions):
         )
         self.isolation = self.dividing.isolation
         self.keys_seen: dict[str, None] = {}
-        if self.role == "gossip":
-            self.timings = GOSSIP_TIMINGS
+        self.timings = _timings(self.role, objects)
         self.consensus = consensus
         self.versions = versions
         self.read_mode = read_mode
@@ -268,6 +284,16 @@ class Reference(ReferenceMembers, ReferencePartitions):
         return frozenset(DATA_CLIENTS) if self.role == "data" else frozenset()
 
     @property
+    def claims(self) -> tuple[str, ...]:
+        """What transactions over partitions promise, at their level."""
+        return (self.isolation,) if self.objects in self.data_objects else ()
+
+    @property
+    def claims_because(self) -> str:
+        """The level they run at."""
+        return f"role data runs at isolation={self.isolation}"
+
+    @property
     def node_settings(self) -> dict[str, Any]:
         """The configuration of the simulation's nodes, by the names of ``ClusterConfig``."""
         if self.role == "leaderless":
@@ -289,7 +315,27 @@ class Reference(ReferenceMembers, ReferencePartitions):
         if self.read_mode == "lease":
             # A leader trusts its lease for half of the time that others wait at least.
             return Assumptions(clock_rate_max=2.0, clock_rate_min=0.5)
+        if self.read_mode == "bounded":
+            # A node measures the age of its state by its own clock, which must not be slow.
+            return Assumptions(clock_rate_min=1.0)
         return Assumptions()
+
+    @property
+    def reads_within_s(self) -> float:
+        """How old what a read returns may be, in seconds; infinite for any age.
+
+        A read of a session is of any age, too: what sessions are promised instead is the business
+        of the workload ``sessions``.
+        """
+        if self.role != "core" or self.read_mode in ("linearizable", "lease", "follower"):
+            return 0.0
+        return self.staleness_s if self.read_mode == "bounded" else math.inf
+
+    @property
+    def recovery_bounds(self) -> RecoveryBounds:
+        """What every role promises; what transactions leave behind is gone a little later."""
+        clean_s = CLEAN_WITHIN_S if self.objects in self.data_objects else None
+        return RecoveryBounds(serves_s=SERVES_WITHIN_S, clean_s=clean_s)
 
     def cannot(self, nemesis: Any) -> str:
         """Why a nemesis makes no sense with nodes of this role; "" if it does."""
@@ -383,16 +429,6 @@ def _table(role: str, clients: Mapping[str, type[Objects]]) -> dict[str, Any]:
     return {kind: ops for kind, ops in table.items() if (kind in OF_GOSSIP) == (role == "gossip")}
 
 
-def _known(role: str) -> str:
-    """A role that there is."""
-    if role not in ROLES:
-        raise UsageError(
-            f"database option role: there is no role {role!r}; {did_you_mean(role, ROLES)} The "
-            f"roles are {', '.join(ROLES)}"
-        )
-    return role
-
-
 def _role_for(ablations: Sequence[str], objects: str) -> str:
     if not ablations:
         return _OF_ROLE.get(objects, "core")
@@ -424,6 +460,34 @@ def _check_values(consensus: str, **times_s: float) -> None:
     for name, value in times_s.items():
         if not 0 < value < float("inf"):
             raise UsageError(f"{name} is {value:g}; it should be above 0")
+
+
+def _known_role(role: str) -> str:
+    if role not in ROLES:
+        raise UsageError(
+            f"database option role: there is no role {role!r}; "
+            f"{did_you_mean(role, ROLES)} The roles are {', '.join(ROLES)}"
+        )
+    return role
+
+
+def _timings(role: str, objects: str) -> dict[str, Any] | None:
+    """How long faults last, and how often they come; None for our own."""
+    if role == "gossip":
+        return GOSSIP_TIMINGS
+    return HOLDER_TIMINGS if objects in ("lease", *HOLDERS) else None
+
+
+def _staleness(read_mode: str, staleness_s: float | None) -> float:
+    """The bound of ``bounded`` reads; refused for other modes, where it would do nothing."""
+    if staleness_s is not None and read_mode != "bounded":
+        raise UsageError(
+            f"staleness_s is {staleness_s!r}, and reads of mode {read_mode!r} have no bound; "
+            "leave it out, or give read_mode=bounded"
+        )
+    bound_s = STALENESS_S if staleness_s is None else staleness_s
+    _check_values("raft", staleness_s=bound_s)
+    return bound_s
 
 
 def _check_peers(role: str, *, consensus: str, read_mode: str) -> None:
@@ -493,7 +557,9 @@ class ReferenceClient:
             return await self._take(op)
         name, arguments = commands[op.f]
         command = Command(name, str(op.key), arguments(op.value))
-        done = await self._session.call(command, mode=self._db.read_mode)
+        mode = self._db.read_mode
+        within_s = self._db.staleness_s if mode == "bounded" else 0.0
+        done = await self._session.call(command, mode=mode, staleness_s=within_s)
         if done.status == "ok":
             return op.ok(self._answer(op, done.value)) if op.f in _ANSWERS else op.ok()
         if done.status == "fail":
@@ -576,15 +642,23 @@ class SocketSession:
         )
 
     async def call(
-        self, command: Any, *, mode: str, timeout_s: float | None = None, node: str = ""
+        self,
+        command: Any,
+        *,
+        mode: str,
+        timeout_s: float | None = None,
+        node: str = "",
+        staleness_s: float = 0.0,
     ) -> Any:
         """Do one command; the outcome has ``status``, ``value``, ``error`` and ``node``."""
         now = time.monotonic()
-        own = mode == "stale" or now - self._asked_own > _OWN_NODE_EVERY_S
+        own = mode in OWN_NODE_MODES or now - self._asked_own > _OWN_NODE_EVERY_S
         if own:
             self._asked_own = now
         node = node or (self._node if own else "")
-        return await self._client.call(command, mode=mode, node=node, timeout_s=timeout_s)
+        return await self._client.call(
+            command, mode=mode, node=node, timeout_s=timeout_s, staleness_s=staleness_s
+        )
 
     async def close(self) -> None:
         """End the session."""

@@ -42,14 +42,25 @@ class Session(Protocol):
         mode: str = "linearizable",
         timeout_s: float | None = None,
         node: str = "",
+        staleness_s: float = 0.0,
     ) -> Complete:
-        """Do one command; a deadline of None is the session's own, a node that which to ask."""
+        """Do one command.
+
+        Args:
+            command: what to do.
+            mode: of a read.
+            timeout_s: deadline; None for the session's own.
+            node: which to ask first.
+            staleness_s: of a ``bounded`` read: how old what it returns may be.
+        """
 
 
 class Settings(Protocol):
     """The interface of the database to its clients."""
 
     read_mode: str
+    staleness_s: float
+    op_timeout_s: float
     lease_ttl_s: float
     resource: FencedResource
     isolation: str
@@ -66,6 +77,9 @@ class Objects:
     """
 
     operations: frozenset[str] = frozenset()
+    #: commands of one operation, one after the other, at most: each may take its share of the time
+    #: that an operation has, so that an operation whose first step hangs has an outcome, too
+    steps = 1
 
     def __init__(self, db: Settings, session: Session) -> None:
         self._db = db
@@ -82,7 +96,11 @@ class Objects:
     async def _call(self, op: str, key: str, *args: Any, mode: str = "linearizable") -> Complete:
         from cluster.wire import Command
 
-        return await self._session.call(Command(op, key, args), mode=mode)
+        within_s = self._db.staleness_s if mode == "bounded" else 0.0
+        limit_s = self._db.op_timeout_s / self.steps if self.steps > 1 else None
+        return await self._session.call(
+            Command(op, key, args), mode=mode, timeout_s=limit_s, staleness_s=within_s
+        )
 
     async def _txn(
         self, compares: Sequence[Any], then: Sequence[Any], otherwise: Sequence[Any] = ()
@@ -220,6 +238,7 @@ class LeaseClient(Leased):
     """Leases: the client that creates the key has it."""
 
     operations = frozenset({"grant", "renew", "revoke"})
+    steps = 3
 
     async def _grant(self, op: Invocation) -> Outcome:
         granted = await self._granted(op.value["ttl_s"])

@@ -120,13 +120,14 @@ class DataObjects(Objects):
         command = Command(op, key, args)
         return await self._session.call(command, mode="linearizable", node=node)
 
-    async def run(self, operations: Sequence[Sequence[Any]]) -> Complete:
-        """A whole transaction in one request; again if others were in the way."""
+    async def run(self, operations: Sequence[Sequence[Any]], **options: Any) -> Complete:
+        """A whole transaction in one request, with options of its own; again if others were in the
+        way."""
         for kind, key, _ in operations:
             if kind != "scan":
                 self.noticed(key)
         for left in range(TRIES_MAX, 0, -1):
-            done = await self.ask("txn-run", "", list(operations), self.options)
+            done = await self.ask("txn-run", "", list(operations), {**self.options, **options})
             if done.status != "fail" or left == 1 or not is_conflict(done.error):
                 return done
         raise AssertionError("the last try is the answer")
@@ -387,6 +388,24 @@ def _elements(done: Any) -> list[Any]:
     return [value for _, value in rows]
 
 
+class DataOwned(DataObjects):
+    """Acts on keys, each of which says who carried it out: the group, and under which epoch.
+
+    A key's acts are a list that moves with its partition; the number of an act is its place there.
+    """
+
+    operations = frozenset({"act"})
+
+    async def _act(self, op: Invocation) -> Outcome:
+        key = str(op.key)
+        done = await self.run([["append", key, op.process], ["r", key, None]], owners=True)
+        if done.status != "ok":
+            return ended(op, done)
+        ((_, partition, epoch, group),) = done.value["owners"]
+        count = len(done.value["operations"][1][2])
+        return op.ok({"partition": partition, "epoch": epoch, "group": group, "count": count})
+
+
 class DataBank(DataObjects):
     """Accounts that are opened once, read together by a scan, and changed two at a time."""
 
@@ -434,4 +453,5 @@ DATA_CLIENTS: dict[str, type[DataObjects]] = {
     "txn-register": DataTransactions,
     "txn-predicates": DataTransactions,
     "bank": DataBank,
+    "owned": DataOwned,
 }

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from cluster.client.recipes import Background, Held
     from cluster.client.session import Complete
 
-#: How long a client waits for a lock or a leadership before it says that it was not free.
-WAIT_S = 3.0
+#: How long a client waits for a lock or a leadership before it says that it was not free, and how
+#: long one step of it may take, as shares of the time that an operation has.
+WAIT_SHARE, STEP_SHARE = 0.4, 0.25
 #: How often a client that stands still looks whether it may go on.
 LOOK_S = 0.01
 
@@ -113,11 +114,13 @@ class StoppableSession:
     Args:
         session: the session.
         life: the client's.
+        step_s: deadline of commands that are given none.
     """
 
-    def __init__(self, session: Session, life: ClientLife) -> None:
+    def __init__(self, session: Session, life: ClientLife, step_s: float) -> None:
         self._session = session
         self._life = life
+        self._step_s = step_s
 
     async def call(
         self,
@@ -126,10 +129,14 @@ class StoppableSession:
         mode: str = "linearizable",
         timeout_s: float | None = None,
         node: str = "",
+        staleness_s: float = 0.0,
     ) -> Complete:
         """Do one command, when the client runs; its answer is noticed when the client runs."""
         await self._life.running()
-        done = await self._session.call(command, mode=mode, timeout_s=timeout_s, node=node)
+        limit_s = self._step_s if timeout_s is None else timeout_s
+        done = await self._session.call(
+            command, mode=mode, timeout_s=limit_s, node=node, staleness_s=staleness_s
+        )
         await self._life.running()
         return done
 
@@ -144,7 +151,8 @@ class Holder(Objects):
     """
 
     def __init__(self, db: Settings, session: Session, life: ClientLife) -> None:
-        super().__init__(db, StoppableSession(session, life))
+        step_s = STEP_SHARE * db.op_timeout_s
+        super().__init__(db, StoppableSession(session, life, step_s))
         self._life = life
         self._held: Held | None = None
 
@@ -153,7 +161,7 @@ class Holder(Objects):
 
         self.close()
         try:
-            taken = await held.take(timeout_s=WAIT_S)
+            taken = await held.take(timeout_s=WAIT_SHARE * self._db.op_timeout_s)
         except RecipeError as error:
             return await self._not_taken(op, held, str(error))
         if not taken:

@@ -32,9 +32,14 @@ ABILITIES: dict[str, tuple[str, ...]] = {
     "pause": ("sim", "local", "netns", "docker", "ssh"),
     "clock": ("sim", "local", "netns", "docker", "ssh"),
     "disk": ("sim", "local", "netns", "docker", "ssh"),
+    "files": ("sim", "local", "netns"),
     "pressure": ("local", "netns", "docker", "ssh"),
     "membership": ("sim", "local", "netns", "docker", "ssh"),
 }
+
+#: kinds of reads for which a client asks its own node every time: any node may answer, and one that
+#: is behind is what there is to see
+OWN_NODE_MODES = ("stale", "bounded")
 
 
 class LinkFault(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -428,6 +433,16 @@ class FileDamages(Protocol):
 
     async def is_repaired(self, node: str) -> bool:
         """Whether it runs again and has what it promised."""
+        ...
+
+
+@runtime_checkable
+class Inside(Protocol):
+    """Can see what is in the nodes."""
+
+    def remains(self) -> str | None:
+        """The first thing that faults left in the nodes (an intent, a lease, a partition half
+        moved), in a few words; "" if nothing is left, None if that cannot be told."""
         ...
 
 

@@ -43,12 +43,13 @@ class MachineEnvironment:
         self.nodes: Sequence[str] = parts.journal.nodes
         self.run_dir, self.run_id = parts.journal.run_dir, parts.journal.run_id
         self.lacks, self.limits = parts.lacks, parts.limits
-        found = {"links", "packets", "kill", "pause", "clock", "disk", "pressure", "membership"}
+        found = {"links", "packets", "kill", "pause", "clock", "disk", "files"}
+        found |= {"pressure", "membership"}
         #: what it can do to its nodes on this machine
         self.abilities = frozenset(found - {"clock"} if not parts.clocks.possible else found)
         self.abilities -= self.lacks.keys()
         self.run = MachineRun(parts, self.now_ns)
-        self.files = DamageAtRest(parts.disks.atlas, self.run.node)
+        self.files = DamageAtRest(parts.disks.atlas, self.nodes, self.run.node)
         self._started_ns = time.monotonic_ns()
 
     # -- beginning and end ---------------------------------------------------------------------
@@ -167,6 +168,8 @@ class MachineEnvironment:
 
     async def set_disk(self, node: str, faults: Mapping[str, Any]) -> dict[str, Any]:
         """Make the node's disk so, through its chaos endpoint or the file system below it."""
+        if faults.get("flip"):
+            await self.files.hear_voters()
         return await self.parts.disks.set(self.run.processes(node), faults)
 
     async def set_pressure(self, node: str, limits: Mapping[str, Any]) -> dict[str, Any]:

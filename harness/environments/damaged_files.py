@@ -2,7 +2,8 @@
 
 The files are read back, so the evidence is what is on the disk. A disk counts as damaged until its
 node runs again and says that it was repaired (``recovering`` in its status): meanwhile no other may
-be damaged, since one good copy of everything must stay.
+be damaged, since one good copy of everything must stay. Before each damage all nodes are asked who
+votes.
 
 Used by environments of machines, for nodes that are processes of this machine; the damage itself
 is :mod:`cluster.simulation.file_damage`.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,17 +23,27 @@ from harness.environments.http import HttpStatus
 from harness.environments.machines.local import LocalMachine
 from harness.environments.node import MachineNode
 
+#: why there is no ability ``files`` where nodes are not processes of this machine
+ELSEWHERE = (
+    "the end of a node's log cannot be cut on docker or ssh, where its files are not this "
+    "machine's; use --env local or netns"
+)
+
 
 class DamageAtRest:
     """Damages files of nodes that it kills first.
 
     Args:
         atlas: which disks are damaged, by any fault.
+        names: all nodes.
         node_of: the node of a name.
     """
 
-    def __init__(self, atlas: FaultAtlas, node_of: Callable[[str], MachineNode]) -> None:
+    def __init__(
+        self, atlas: FaultAtlas, names: Sequence[str], node_of: Callable[[str], MachineNode]
+    ) -> None:
         self._atlas = atlas
+        self._names = tuple(names)
         self._node_of = node_of
         self._hit: dict[str, MachineNode] = {}
 
@@ -57,6 +68,7 @@ class DamageAtRest:
         assert data is not None, f"{name} is asked for and its files are not known"
         for hit in list(self._hit):
             await self.is_repaired(hit)
+        await self.hear_voters()
         why = self._atlas.why_no_damage(name)
         if name in self._hit and not node.processes.alive:
             why = f"the files of {name} are damaged already"
@@ -67,6 +79,13 @@ class DamageAtRest:
         killed = await node.processes.kill()
         found = await asyncio.to_thread(damage_directory, data, kind, seed)
         return {**found, "killed": killed}
+
+    async def hear_voters(self) -> None:
+        """Ask every node of ours which configurations it knows: the atlas counts their voters."""
+        said = await asyncio.gather(*(_status(self._node_of(name)) for name in self._names))
+        for name, status in zip(self._names, said, strict=True):
+            if status is not None:
+                self._atlas.heard(name, status)
 
     async def is_repaired(self, name: str) -> bool:
         """Whether a node runs and has what it promised; its disk is no longer damaged then."""

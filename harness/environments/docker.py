@@ -37,6 +37,7 @@ from harness.environments import marks
 from harness.environments.clock.fake import ScriptedFakeClocks
 from harness.environments.clock.faults import ClockFaults
 from harness.environments.composed import MachineEnvironment
+from harness.environments.damaged_files import ELSEWHERE
 from harness.environments.disk import disks
 from harness.environments.disk.faults import DiskFaults
 from harness.environments.homecoming import own_folder
@@ -61,6 +62,8 @@ from harness.environments.record import Consent, Healed, Record
 from harness.errors import SetupError
 
 IMAGE = "splitbrain:latest"
+#: what makes that image
+BUILD = "bash scripts/docker_build.sh"
 OPTIONS: dict[str, Any] = {
     "image": IMAGE,
     "tools_image": IMAGE,
@@ -73,7 +76,6 @@ OPTIONS: dict[str, Any] = {
 }
 _GATEWAY_NUMBER = 254
 _LATE_S = 1.0
-_BUILD = "bash scripts/docker_build.sh"
 
 
 def docker(
@@ -94,7 +96,7 @@ def docker(
             pressure=RemotePressure(site.squeeze),
             watchdog=bool(given["watchdog"]),
             keep_data=bool(given["keep_data"]),
-            lacks={},
+            lacks={"files": ELSEWHERE},
             limits=known_limits(packets=netem.BY_NETEM, disk=disks.missing()),
         )
     )
@@ -139,14 +141,9 @@ class DockerSite:
             self._require_image(str(self.options[option]))
 
     def _require_image(self, image: str) -> None:
-        import docker.errors
-
-        try:
-            with said_by_docker("looking for images"):
-                self.daemon.api.inspect_image(image)
-        except docker.errors.NotFound:
-            how = f"build it with `{_BUILD}`" if image == IMAGE else f"run `docker pull {image}`"
-            raise SetupError(f"Docker has no image {image!r}: {how}") from None
+        if self.daemon.image(image) is None:
+            how = f"build it with `{BUILD}`" if image == IMAGE else f"run `docker pull {image}`"
+            raise SetupError(f"Docker has no image {image!r}: {how}")
 
     def _probe(self) -> netem.Tools:
         """The link faults of the daemon's kernel, tried in a temporary container."""

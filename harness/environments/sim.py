@@ -25,9 +25,10 @@ from checkers.core.verdict import Finding, Result, Verdict
 from cluster.config import ClusterConfig
 from cluster.core.parts import CONSENSUS
 from cluster.log.segmented_log import log_syncs
+from cluster.simulation.data_leftovers import left_over
 from cluster.simulation.invariants import InvariantViolation
 from cluster.simulation.world import World
-from harness.environments.base import Completed, LinkFault
+from harness.environments.base import OWN_NODE_MODES, Completed, LinkFault
 from harness.environments.damaged_world import DamagedWorld
 from harness.errors import SetupError, nearest
 from harness.interpreter.runtime import Runtime
@@ -79,7 +80,7 @@ class SimEnvironment:
         self.world = world
         world.network.weighs = True
         self.nodes: Sequence[str] = tuple(world.nodes)
-        abilities = {"links", "packets", "kill", "pause", "clock", "disk", "membership"}
+        abilities = {"links", "packets", "kill", "pause", "clock", "disk", "files", "membership"}
         self.abilities = frozenset(abilities)
         self.runtime = SimRuntime(world)
         self.files = DamagedWorld(world)
@@ -159,6 +160,10 @@ class SimEnvironment:
         return left
 
     # -- abilities
+
+    def remains(self) -> str | None:
+        """What faults left in nodes of role ``data``; None for another role."""
+        return left_over(self.world) if self.world.role == "data" else None
 
     async def set_links(self, faults: Mapping[tuple[str, str], LinkFault]) -> None:
         """Make the simulated network so."""
@@ -374,16 +379,24 @@ class SimClusterSession:
         mode: str = "linearizable",
         timeout_s: float | None = None,
         node: str = "",
+        staleness_s: float = 0.0,
     ) -> Any:
         """Do one command; the outcome has ``status``, ``value``, ``error`` and ``node``."""
         future = SimFuture()
         now_ns = self._env.now_ns()
-        own = mode == "stale" or now_ns - self._asked_own_ns > OWN_NODE_EVERY_NS
+        own = mode in OWN_NODE_MODES or now_ns - self._asked_own_ns > OWN_NODE_EVERY_NS
         if own:
             self._asked_own_ns = now_ns
         to = node or (self._node if own else None)
         limit_ns = None if timeout_s is None else round(timeout_s * 1e9)
-        self._session.submit(command, mode=mode, to=to, timeout_ns=limit_ns, done=future.set_result)
+        self._session.submit(
+            command,
+            mode=mode,
+            to=to,
+            timeout_ns=limit_ns,
+            staleness_ns=round(staleness_s * 1e9),
+            done=future.set_result,
+        )
         return await future
 
     def close(self) -> None:

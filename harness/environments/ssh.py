@@ -38,6 +38,7 @@ from harness.environments import marks
 from harness.environments.clock.fake import ScriptedFakeClocks
 from harness.environments.clock.faults import ClockFaults
 from harness.environments.composed import MachineEnvironment
+from harness.environments.damaged_files import ELSEWHERE
 from harness.environments.disk import disks
 from harness.environments.disk.faults import DiskFaults
 from harness.environments.homecoming import own_folder
@@ -101,7 +102,7 @@ def ssh(
             pressure=RemotePressure(site.squeeze),
             watchdog=bool(given["watchdog"]),
             keep_data=bool(given["keep_data"]),
-            lacks={},
+            lacks={"files": ELSEWHERE},
             limits=limits,
         )
     )

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from harness.errors import SetupError
 from harness.interpreter.runtime import Runtime
+from harness.recorder import FLUSH_NS
 
 T = TypeVar("T")
 
@@ -26,6 +27,7 @@ class AsyncioRuntime:
     """
 
     breathe_every = 32
+    flush_ns = FLUSH_NS
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self.now_ns = clock

@@ -39,7 +39,7 @@ from harness.interpreter.scheduler import (
     WaitUntil,
 )
 from harness.nemesis.base import Plan
-from harness.recorder import FLUSH_NS, Recorder, StoreError
+from harness.recorder import Recorder, StoreError
 from workloads.generator import Context, GeneratorError, Op
 
 log = logging.getLogger("harness.interpreter")
@@ -256,7 +256,7 @@ class Interpreter:
 
     def _start_timers(self) -> None:
         now_ns = self.runtime.now_ns()
-        self._flush_timer = self.runtime.call_at(now_ns + FLUSH_NS, self._flush)
+        self._flush_timer = self.runtime.call_at(now_ns + self.runtime.flush_ns, self._flush)
         self._reap_timer = self.runtime.call_at(now_ns + REAP_NS, self._reap)
 
     def _stop_timers(self) -> None:
@@ -272,7 +272,8 @@ class Interpreter:
             self._flush_timer = None
             self._fail(error)
             return
-        self._flush_timer = self.runtime.call_at(self.runtime.now_ns() + FLUSH_NS, self._flush)
+        runtime = self.runtime
+        self._flush_timer = runtime.call_at(runtime.now_ns() + runtime.flush_ns, self._flush)
 
     def _reap(self) -> None:
         """End operations that were not answered."""

@@ -43,6 +43,8 @@ class Runtime(Protocol):
 
     #: a worker that did this many operations without waiting lets the others go on
     breathe_every: int
+    #: how long a recorded event may stay in a buffer of this process, in the run's own time
+    flush_ns: int
 
     def now_ns(self) -> int:
         """Nanoseconds since the run began."""

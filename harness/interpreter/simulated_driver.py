@@ -14,7 +14,7 @@ from __future__ import annotations
 import signal
 from asyncio import CancelledError
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sized
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from harness.errors import HarnessError, UserCodeError
@@ -28,6 +28,10 @@ TaskStep: TypeAlias = "Callable[[int, BaseException | None], None]"
 BREATH_NS = 1_000
 
 
+#: Events of the world between two looks at what interrupts the run, at most.
+EVENTS_AT_ONCE = 64
+#: Virtual time between two flushes of the history: some milliseconds of real time.
+FLUSH_NS = 250_000_000
 #: Errors of a broken world that a run may meet while it tidies up.
 BREAKS_MAX = 100_000
 
@@ -49,8 +53,9 @@ class VirtualTime(Protocol):
     def at(self, delay_ns: int, function: Callable[..., Any], *args: Any) -> Cancellable:
         """Call a function later."""
 
-    def step(self) -> bool:
-        """Do the next event; False if there is none."""
+    def step_until(self, waiting: Sized, most: int) -> bool:
+        """Do the next events until there is something in ``waiting``, at most ``most`` of them;
+        False if there was none."""
 
 
 class SimFuture:
@@ -167,6 +172,7 @@ class SimRuntime:
     """
 
     breathe_every = 1
+    flush_ns = FLUSH_NS
 
     def __init__(self, world: VirtualTime, *, origin_ns: int = 0) -> None:
         self.world = world
@@ -272,7 +278,7 @@ class SimRuntime:
 
     def _step_world(self, task: SimTask) -> None:
         try:
-            if self.world.step():
+            if self.world.step_until(self._ready, EVENTS_AT_ONCE):
                 return
         except Exception as error:  # an exception of the world is raised where the run waits
             self._break(task, error)

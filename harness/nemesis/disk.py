@@ -42,6 +42,8 @@ class Disk(Planner):
 
     def __init__(self, name: str, kinds: Sequence[str], words: Sequence[str]) -> None:
         super().__init__(name, variants=kinds, words=words)
+        if tuple(kinds) == ("lost-tail",):
+            self.needs |= {"files"}
         self._faulty: dict[int, list[str]] = {}
         self._counts: dict[int, dict[str, dict[str, int]]] = {}
         self._damaged: dict[int, list[str]] = {}

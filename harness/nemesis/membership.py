@@ -2,7 +2,8 @@
 
 Asks the database (``remove_member``, ``add_member``), which alone knows how its system does that;
 in systems where a node may not come back with the disk it left with, adding includes emptying it.
-Never removes more than a minority. A database that refuses for a reason of its own (too few others
+Never removes more than a minority, nor so many that most of the voters left would have damaged
+disks. A database that refuses for a reason of its own (too few others
 are alive) is obeyed: if the node is definitely still a member, the fault is skipped, with the
 reason.
 
@@ -19,7 +20,7 @@ from typing import Any
 from harness.databases.base import Members
 from harness.errors import SetupError
 from harness.nemesis.base import Context, Injection, Plan
-from harness.nemesis.common import Planner, dice, no_target, skipped
+from harness.nemesis.common import Planner, damaged, dice, no_target, skipped
 
 WORDS = ("one", "primaries")
 #: How often, and how soon again, members are asked for while the answer is unknown.
@@ -54,6 +55,8 @@ class Membership(Planner):
             return no_target(plan)
         if len(hit) * 2 >= len(context.nodes):
             return skipped(f"removing {len(hit)} of {len(context.nodes)} nodes leaves no majority")
+        if why := await _unsound_without(context, hit):
+            return skipped(why)
         removed = self._removed[plan.id] = []
         said = ""
         for name in hit:
@@ -101,6 +104,21 @@ class Membership(Planner):
                 failed.append(f"{name}: {error}")
                 self._late = [*(late for late in self._late if late != name), name]
         return failed
+
+
+async def _unsound_without(context: Context, hit: Sequence[str]) -> str:
+    """Why nodes may not leave: the voters left would have no majority of sound disks; "" if they
+    may."""
+    unsound = damaged(context.env)
+    if not unsound:
+        return ""
+    from cluster.simulation.sound_voters import majority_stays
+
+    voters = {*(await _members(context) or context.nodes)}
+    if majority_stays({*unsound}, [voters], hit):
+        return ""
+    disks = ", ".join(unsound)
+    return f"without {', '.join(hit)} most voters would have damaged disks: those of {disks} are"
 
 
 async def _members(context: Context) -> list[str] | None:

@@ -5,7 +5,7 @@ For :mod:`reports.page`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from checkers.history import Fault
 from reports.palette import FaultStyle
@@ -73,16 +73,17 @@ def draw(
             )
         )
     parts.append(el("line", class_="axis", x1=0, y1=floor, x2=WIDTH_PX, y2=floor))
-    parts += _marks(span, x, floor, positions)
+    parts += time_marks(span, x, floor, right_px=WIDTH_PX, positions=positions)
     title = (
         f"The whole run, {duration(span)}: operations per {duration(width_ns)}, faults, findings"
     )
     return figure(WIDTH_PX, HEIGHT_PX, title, *parts, class_="strip", id="strip")
 
 
-def _marks(span: int, x: object, floor: float, positions: bool) -> list[Markup]:
-    """Times beneath the strip: about eight round ones."""
-    assert callable(x)
+def time_marks(
+    span: int, x: Callable[[int], float], floor: float, *, right_px: float, positions: bool = False
+) -> list[Markup]:
+    """Times beneath a figure of a whole run: about eight round ones."""
     step = next(
         base * 10**power
         for power in range(12)
@@ -92,7 +93,7 @@ def _marks(span: int, x: object, floor: float, positions: bool) -> list[Markup]:
     marks = []
     for time_ns in range(0, span + 1, step):
         at = x(time_ns)
-        anchor = "start" if time_ns == 0 else "middle" if at < WIDTH_PX - 30 else "end"
+        anchor = "start" if time_ns == 0 else "middle" if at < right_px - 30 else "end"
         words = "0" if time_ns == 0 else duration(time_ns)
         words = moment(time_ns, positions=True) if positions else words
         marks.append(label(at, floor + 12, words, class_="tick", anchor=anchor))

@@ -23,7 +23,8 @@ from checkers import (
     named,
 )
 from checkers.core.witness import sub_history, table
-from checkers.judges.availability import availability, recovery
+from checkers.judges.availability import availability
+from checkers.judges.recovery import recovery
 from checkers.judges.stats import stats
 
 ONE = history_of([("invoke", 0, "write", 1), ("ok", 0, "write", 1)])
@@ -204,7 +205,12 @@ def test_recovery_counts_from_the_heal_to_an_answer_to_a_fresh_operation() -> No
     result = recovery()(_outage())
     assert result.verdict is Verdict.VALID
     (row,) = result.stats["recoveries"]
-    assert row == {"fault": 4, "f": "kill", "healed_at_s": 0.018, "recovery_s": 0.003}
+    assert row == {
+        "fault": 4, "f": "kill", "healed_at_s": 0.018, "returned_at_s": 0.021,
+        "recovery_s": 0.003,
+        "nodes": {},
+        "nodes_at_s": {}, "groups": {},
+    }  # fmt: skip
     assert recovery(within_s=0.001)(_outage()).verdict is Verdict.INVALID
     assert recovery()(ONE).verdict is Verdict.UNKNOWN
 

@@ -104,6 +104,7 @@ HISTORIES: dict[str, Callable[[], Rows]] = {
     "counter": lambda: [("increment", 1, 1) for _ in range(COUNT)],
     "session-guarantees": lambda: pairs("write", "read", lambda at: at % 7),
     "causal": lambda: pairs("write", "read", lambda at: at % 7),
+    "bounded-staleness": lambda: pairs("write", "read", lambda at: at % 7),
     "monotonic": lambda: pairs("inc", "read"),
 }  # fmt: skip
 

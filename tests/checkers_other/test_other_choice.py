@@ -28,6 +28,7 @@ VOCABULARIES = {
     "mutex": ["op 0 acquire", "op 0 release"],
     "lock": ["op 0 acquire -> {'token': 1}", "op 0 release"],
     "election": ["op 0 campaign -> {'token': 1}", "op 0 act {'token': 1}"],
+    "ownership": ["op 0 act a: -> {'partition': 'p', 'epoch': 1, 'group': 'g', 'count': 1}"],
     "lease": ["op 0 grant -> {'ttl_s': 1}"],
     "key-value": ["op 0 put x: 'a'", "op 0 get x: -> 'a'"],
     "append-list": ["op 0 append 1", "op 0 read -> [1]"],

@@ -90,7 +90,7 @@ def test_a_refusal_names_operation_place_count_and_who_would_take_it(name: str) 
 
 
 def test_who_takes_a_history() -> None:
-    assert takers(h(*CAS)) == ["cas-register", "key-value"]
+    assert takers(h(*CAS)) == ["cas-register", "key-value", "bounded-staleness"]
     assert takers(h("op 0 fly")) == []
 
 

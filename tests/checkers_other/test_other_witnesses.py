@@ -24,6 +24,7 @@ from checkers.judges.lock import lock
 from checkers.judges.log import kafka_log
 from checkers.judges.long_fork import long_fork
 from checkers.judges.monotonic import monotonic
+from checkers.judges.ownership import ownership
 from checkers.judges.queue import queue, total_queue
 from checkers.judges.sessions import session_guarantees
 from checkers.judges.set import final_set, set_full
@@ -110,6 +111,14 @@ KINDS: dict[str, tuple[Ask, Answer, list[Any]]] = {
                                        ("act", None, {"token": rng.randint(1, 4)})]),
         lambda rng, f, asked, all: {"token": rng.randint(1, 5)} if f == "campaign" else asked,
         [election(), election(exclusive=True)],
+    ),
+    "ownership": (
+        lambda rng, fresh: ("act", rng.choice("ab"), None),
+        lambda rng, f, asked, all: {
+            "partition": rng.choice("pq"), "epoch": rng.randint(1, 3), "group": rng.choice("gh"),
+            "count": rng.randint(1, 9),
+        },
+        [ownership()],
     ),
     "lease": (
         choice(("grant", None, None), ("renew", None, None), ("release", None, None)),

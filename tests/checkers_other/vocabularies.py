@@ -9,6 +9,7 @@ from __future__ import annotations
 REGISTERS = {
     "register", "cas-register", "key-value", "rw-register", "read-committed", "read-atomic",
     "transactional-causal", "serializable", "snapshot-isolation", "causal", "session-guarantees",
+    "bounded-staleness",
 }  # fmt: skip
 TRANSACTIONS = {
     "multi-register", "rw-register", "read-committed", "read-atomic", "transactional-causal",
@@ -25,7 +26,7 @@ KINDS: dict[str, tuple[list[str], set[str]]] = {
     ),
     "register of repeated values": (
         ["op 0 write 1", "op 1 read -> 1", "op 0 write 1", "op 1 read -> 1"],
-        {"register", "cas-register", "key-value", "monotonic"},
+        {"register", "cas-register", "key-value", "monotonic", "bounded-staleness"},
     ),
     "registers with keys": (
         ["op 0 write x: 'a'", "op 1 read x: -> 'a'", "op 0 write y: 'b'", "op 1 read y: -> 'b'"],
@@ -33,7 +34,7 @@ KINDS: dict[str, tuple[list[str], set[str]]] = {
     ),
     "cas-register": (
         ["op 0 write 3", "op 0 cas [3, 4]", "op 1 read -> 4"],
-        {"cas-register", "key-value"},
+        {"cas-register", "key-value", "bounded-staleness"},
     ),
     "multi-register": (
         ["op 0 txn [['w', 'x', 1], ['w', 'y', 1]]",
@@ -59,6 +60,11 @@ KINDS: dict[str, tuple[list[str], set[str]]] = {
         ["op 0 campaign -> {'token': 1}", "op 0 act {'token': 1, 'value': 7}", "op 0 resign",
          "op 1 campaign -> {'token': 2}", "op 1 act {'token': 2, 'value': 8}"],
         {"election"},
+    ),
+    "ownership": (
+        ["op 0 act a: -> {'partition': 'p', 'epoch': 1, 'group': 'g', 'count': 1}",
+         "op 1 act a: -> {'partition': 'p', 'epoch': 2, 'group': 'h', 'count': 2}"],
+        {"ownership", "lock"},
     ),
     "lease": (
         ["op 0 grant -> {'ttl_ms': 1}", "op 0 revoke", "op 1 grant -> {'ttl_ms': 1}",

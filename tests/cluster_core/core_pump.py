@@ -63,6 +63,18 @@ class Store:
         return Recovered(self.hard_state, self.snapshot, entries)
 
 
+class PumpClock:
+    """Both clocks show the pump's time."""
+
+    def __init__(self, pump: Pump) -> None:
+        self._pump = pump
+
+    def monotonic_ns(self) -> int:
+        return self._pump.now
+
+    wall_ns = monotonic_ns
+
+
 class Pump:
     """Nodes, the messages between them, their stores and one clock."""
 
@@ -109,6 +121,7 @@ class Pump:
             self.founders if name in self.founders else (),
             config=self.config,
             rng=rng,
+            clock=PumpClock(self),
             parts=self.parts,
         )
         self.nodes[name] = node

@@ -5,24 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from core_pump import Pump, SeededRng
+from core_pump import Pump, PumpClock, SeededRng
 
 from cluster.config import ClusterConfig
 from cluster.host.effect_gate import EffectGate
 from cluster.leaderless.node import LeaderlessNode, LeaderlessParts
 from cluster.wire import Command, Response
-
-
-class PumpClock:
-    """Both clocks show the pump's time."""
-
-    def __init__(self, pump: Pump) -> None:
-        self._pump = pump
-
-    def monotonic_ns(self) -> int:
-        return self._pump.now
-
-    wall_ns = monotonic_ns
 
 
 class LeaderlessPump(Pump):

@@ -455,5 +455,5 @@ def test_a_transaction_that_was_refused_for_now_is_sent_again() -> None:
 def test_a_transaction_that_is_no_object_is_a_sentence(
     text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--nodes", "n1=127.0.0.1:1", "txn", text]) == 3
+    assert main(["--nodes", "n1=127.0.0.1:1", "txn", text]) == 254
     assert "txn takes a JSON object, not" in capsys.readouterr().err

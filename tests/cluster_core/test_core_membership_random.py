@@ -213,7 +213,7 @@ def test_the_schedules_do_change_members() -> None:
 class LearnersCount(Membership):
     """A60 turned dangerous: learners stand in for voters."""
 
-    def electorate(self) -> Configuration:
+    def electorate(self, mark: int) -> Configuration:
         found = self.current
         return Configuration((*found.voters[:1], *found.learners))
 

@@ -8,8 +8,10 @@ import pytest
 from core_pump import Pump, get, put
 from core_single import make_leader, raft, sent
 
+from cluster.channel.request_waiting_list import RequestWaitingList, Waiter
 from cluster.config import MS, ClusterConfig
 from cluster.consensus.interface import SafetyViolation
+from cluster.core.replica import ReplicaParts
 from cluster.ports import Append, Note, Send
 from cluster.wire import (
     AppendEntries,
@@ -139,6 +141,52 @@ def test_a_leader_that_hears_no_quorum_steps_down() -> None:
     pump.run(1_500 * MS)
     assert pump.nodes[leader].consensus.role != "leader"
     assert ("lost-quorum") in [note.event for name, note in pump.notes if name == leader]
+
+
+class ByIndexAlone(RequestWaitingList):
+    """A27b: an index is the name of an entry."""
+
+    def is_answer_for(self, waiting_generation: int, applied_generation: int) -> bool:
+        return True
+
+
+class KeepsWaiters(RequestWaitingList):
+    """Waiters outlive the leadership that took them."""
+
+    def abandon(self) -> list[Waiter]:
+        return []
+
+
+class KeepsWaitersByIndexAlone(ByIndexAlone, KeepsWaiters):
+    """Both."""
+
+
+@pytest.mark.parametrize(
+    ("waiting", "status", "why"),
+    [
+        (RequestWaitingList, "unknown", "n1 lost leadership"),
+        (ByIndexAlone, "unknown", "n1 lost leadership"),
+        (KeepsWaiters, "unknown", "another entry took this one's place in the log"),
+        (KeepsWaitersByIndexAlone, "ok", ""),
+    ],
+)
+def test_two_rules_keep_a_deposed_leader_from_answering_for_anothers_entry(
+    waiting: type[RequestWaitingList], status: str, why: str
+) -> None:
+    """Either is enough; without both a client is told ok for a write that was cut."""
+    pump = Pump(parts=ReplicaParts(waiting=waiting))
+    pump.elect("n1")
+    pump.isolate("n1")
+    pump.ask("n1", put("x", 0), seq=1, session="cut")  # where n2's own entry comes
+    cut = pump.ask("n1", put("x", 1), seq=2, session="cut")
+    pump.deliver_all()
+    pump.elect("n2")
+    assert pump.do("n2", put("y", 2), seq=1, session="kept").status == "ok"
+    pump.cut = set()
+    pump.run(1_000 * MS)
+    answer = pump.answer(cut)
+    assert answer is not None and (answer.status, answer.error) == (status, why)
+    assert pump.do("n2", get("x")).value is None
 
 
 def test_transfer_hands_over_to_an_up_to_date_follower_at_once() -> None:

@@ -15,8 +15,10 @@ from cluster.channel.idempotent_receiver import IdempotentReceiver
 from cluster.config import MS, ClusterConfig
 from cluster.consensus.interface import Consensus, SafetyViolation
 from cluster.core.answers import fail
+from cluster.core.lease import TokenFence
 from cluster.core.replica import ReplicaParts
 from cluster.core.state_machine import MachineParts, StateMachine
+from cluster.core.state_watch import Watcher
 from cluster.ports import Append, Core
 from cluster.wire import Command, LoggedCommand, Request
 
@@ -92,7 +94,7 @@ def test_the_operations() -> None:
         (("get", "n", "x"), "get takes a revision, not 'x'"),
         (("range", "n", {"limt": 1}), "range has no option 'limt'; it has end, limit"),
         (("range", "n", {"limit": 0}), "the limit of a range is 0"),
-        (("compact", "", 99), "revision 99 is not reached; the newest is 9"),
+        (("compact", "", 99), "future-revision: revision 99 is not reached yet; the newest one is"),
         (("putt", "n", 1), "there is no operation 'putt'; known are"),
         (("put", 5, 1), "the key 5 is not a string"),
     ],
@@ -459,3 +461,21 @@ def test_the_replica_is_what_the_ports_ask_for() -> None:
         assert callable(getattr(core, name))
     for name in (n for n in dir(Consensus) if not n.startswith("_")):
         assert hasattr(consensus, name)
+
+
+# What clients and resources keep for themselves
+
+
+def test_a_resource_takes_no_token_older_than_the_newest_it_has_seen() -> None:
+    fence = TokenFence()
+    assert [fence.admit(token) for token in (3, 3, 8, 3, 7, 8, 9)] == [
+        True, True, True, False, False, True, True,
+    ]  # fmt: skip
+    assert fence.newest == 9
+
+
+def test_a_watcher_goes_on_where_the_last_answer_ended() -> None:
+    watcher = Watcher(2)
+    assert watcher.options() == {"after": 2}
+    watcher.told(7)
+    assert watcher.options() == {"after": 7}

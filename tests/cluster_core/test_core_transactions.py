@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.config import ClusterConfig
+from cluster.core.key_value import COMPACTED_AT_ONCE
 from cluster.core.state_machine import MachineParts, StateMachine
 from cluster.wire import Command
 
@@ -193,7 +195,44 @@ def test_a_read_at_a_revision_sees_the_past_until_it_is_compacted() -> None:
     status, _, error = machine.read(Command("get", "a", (2,)))
     assert status == "fail" and error.startswith("compacted: revision 2")
     assert machine.read(Command("get", "a", (3,)))[1] == 3
-    assert do(machine, "compact", "", 2).startswith("revision 2 is compacted already")
+    assert do(machine, "compact", "", 2).startswith("compacted: revision 2 is compacted")
+
+
+FUTURE = "future-revision: revision 9 is not reached yet; the newest one is 3"
+
+
+def test_a_read_at_a_revision_that_is_not_reached_is_refused() -> None:
+    machine = machine_of()
+    for number in (1, 2, 3):
+        do(machine, "put", "a", number)
+    for op, *args in (("get", "a", 9), ("stat", "b", 9), ("range", "", {"revision": 9})):
+        asked = Command(op, args[0], tuple(args[1:]))
+        assert machine.read(asked) == ("fail", None, FUTURE)
+    assert do(machine, "compact", "", 9) == FUTURE.replace("is 3", "is 4")
+    assert machine.read(Command("get", "a", (4,)))[0] == "fail"  # the compaction changed no key
+
+
+def test_a_transaction_that_reads_the_future_changes_nothing() -> None:
+    machine = machine_of()
+    do(machine, "put", "a", 1)
+    said = txn(machine, [], [["put", "a", 2], ["get", "b", 9]])
+    wanted = "operation 2 of the transaction: future-revision: revision 9 is not reached yet; "
+    assert said == wanted + "the newest one is 2"
+    assert machine.read(Command("get", "a"))[1] == 1
+    assert txn(machine, [], [["put", "a", 3], ["get", "a", 3]])["results"] == [2, 3]
+
+
+def test_a_revision_without_a_change_can_be_read_once_it_is_applied() -> None:
+    """The answers of reads, sessions and members name revisions at which no key changed."""
+    machine = machine_of()
+    do(machine, "put", "a", 1)
+    machine.reach(7)
+    assert machine.read(Command("get", "a", (7,)))[1] == 1
+    assert machine.read(Command("get", "a", (8,)))[2].startswith("future-revision: revision 8")
+    again = machine_of()
+    again.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(machine.encode())))
+    again.reach(7)
+    assert again.read(Command("range", "", ({"revision": 7},)))[1]["revision"] == 7
 
 
 def test_history_is_bounded_without_being_asked() -> None:
@@ -202,3 +241,15 @@ def test_history_is_bounded_without_being_asked() -> None:
         do(machine, "put", "a", number)
     assert 100 - 20 <= machine.keys.values.floor < 100
     assert len(machine.encode()[0][2][0][1]) <= 21
+
+
+def test_history_is_compacted_in_small_steps() -> None:
+    """No request is served while ten thousand revisions are dropped."""
+    machine = machine_of(history_revisions=1_000)
+    floors = [0]
+    for number in range(4_000):
+        do(machine, "put", f"k{number % 7}", number)
+        floors.append(machine.keys.values.floor)
+    steps = [after - before for before, after in itertools.pairwise(floors) if after != before]
+    assert len(steps) >= 4 and max(steps[1:]) <= COMPACTED_AT_ONCE + 1
+    assert 4_000 - floors[-1] >= 1_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from core_pump import SeededRng
+from core_pump import Pump, SeededRng
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paxos_pump import PaxosPump
@@ -20,7 +20,6 @@ from cluster.consensus.paxos import (
 )
 from cluster.core.acceptors import Acceptors
 from cluster.core.paxos_register import ROUNDS_AHEAD_MAX
-from cluster.core.replica import Replica
 from cluster.ports import Append, Recovered, SaveSnapshot, Send
 from cluster.wire import (
     Ballot,
@@ -323,8 +322,7 @@ def test_a_full_node_says_so_and_a_client_that_left_is_forgotten() -> None:
 
 
 def test_messages_of_another_role_are_dropped() -> None:
-    replica = Replica("n1", NODES, rng=SeededRng("0"))
-    replica.start(0, EMPTY)
+    replica = Pump().nodes["n1"]
     effects = replica.on_message(0, "n2", RegisterPrepare("x", b(99)))
     assert not any(isinstance(effect, Append | Send) for effect in effects)
     assert replica.consensus.clock.generation == 0

@@ -24,6 +24,7 @@ from cluster.wire import (
     AckEpoch,
     AckNewLeader,
     AppendEntries,
+    AppendReply,
     CEpoch,
     Command,
     Entry,
@@ -378,6 +379,44 @@ def test_how_a_follower_is_brought_in_line() -> None:
     assert part.way(history, 1, 1) == SNAP
     part.truncates("n2", history, 2, 4)
     assert part.truncations["n2"] == (1, 3, 2, 4)
+
+
+def test_a_damaged_follower_is_not_counted_until_it_adopts_the_history_again() -> None:
+    part = Synchronisation(ReplicatedLog(0, 0))
+    part.adopts("n1")
+    part.adopts("n2")
+    assert part.takes_proposals("n2") and part.may_establish(VOTERS)
+    part.forgets("n2")
+    part.forgets("n3")  # has never adopted it
+    assert not part.takes_proposals("n2") and not part.may_establish(VOTERS)
+    assert part.takes_proposals("n1")
+    part.adopts("n2")
+    assert part.takes_proposals("n2") and part.may_establish(VOTERS)
+
+
+def test_a_damaged_follower_is_sent_the_history_and_no_entry_above_it() -> None:
+    world = pump()
+    world.elect("n1")
+    assert world.do("n1", put("x", 1), seq=1).status == "ok"
+    elect_again(world)
+    assert world.do("n1", put("x", 2), seq=2).status == "ok"
+    leader, (epoch, _) = world.nodes["n1"].consensus, epochs(world, "n1")
+    assert log(world, "n1") == [(1, 1), (2, 1), (3, 2)]
+    leader.ready()
+    # n3 has lost its log, with the history that it had adopted, and follows again.
+    leader.step(world.now, "n3", CEpoch(epoch))
+    leader.step(world.now, "n3", AckEpoch(epoch, True, epoch, 0, 0, True))
+    assert appended(leader, "n3") == [1, 2]
+    leader.step(world.now, "n3", AppendReply(epoch, True, 2, 0, recovering=True))
+    leader.step(world.now, "n3", AckNewLeader(epoch))
+    assert appended(leader, "n3") == [3]
+
+
+def appended(leader: Consensus, to: str) -> list[int]:
+    """Indexes of the entries that a leader sends to a node now."""
+    messages = [each.message for each in sent(leader) if each.to == to]
+    appends = [message for message in messages if isinstance(message, AppendEntries)]
+    return [entry.index for message in appends for entry in message.entries]
 
 
 def test_an_adopted_history_is_acknowledged_once_durable() -> None:

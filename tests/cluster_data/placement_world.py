@@ -24,7 +24,9 @@ from cluster.data.controller_part import ControllerPart
 from cluster.data.ownership import STALE_EPOCH, Ownership
 from cluster.data.partition_machine import PartitionParts
 from cluster.data.partition_record import OWNED, Layout
-from cluster.data.parts import Part, PartSetting
+from cluster.data.partition_transfer import Arrivals, Part, digest_of, packed, unpacked
+from cluster.data.parts import Part as NodePart
+from cluster.data.parts import PartSetting
 from cluster.data.placement import PlacementParts
 from cluster.data.placement_part import PlacementPart
 from cluster.data.questions import has_reason
@@ -78,6 +80,7 @@ class HonestGroup:
         self.ownership = ownership()
         self.values: dict[str, dict[str, list[int]]] = {}
         self.writes: dict[str, int] = {}
+        self.arrivals = Arrivals()
         self._world = world
 
     def carry_out(self, command: Command) -> Answer:
@@ -88,8 +91,19 @@ class HonestGroup:
     def _own(self, name: str, epoch: int, *shape: Any) -> Answer:
         return self._take(name, epoch, shape, {})
 
-    def _adopt(self, name: str, epoch: int, scheme: str, low: Any, high: Any, data: Any) -> Answer:
-        return self._take(name, epoch, (scheme, low, high), data)
+    def _receive(self, name: str, epoch: int, *part: Any) -> Answer:
+        given = Part(*part)
+        if not self.ownership.would_take(name, epoch):
+            return ok(given.size)
+        return ok(self.arrivals.add(name, epoch, given))
+
+    def _adopt(self, name: str, epoch: int, scheme: str, low: Any, high: Any, *last: Any) -> Answer:
+        if not self.ownership.would_take(name, epoch):
+            return ok(False)
+        data, wrong = self.arrivals.whole(name, epoch, Part(*last))
+        return (
+            fail(wrong) if wrong else self._take(name, epoch, (scheme, low, high), unpacked(data))
+        )
 
     def _take(self, name: str, epoch: int, shape: tuple[Any, ...], data: Any) -> Answer:
         new = self.ownership.take(name, epoch, *shape)
@@ -103,13 +117,15 @@ class HonestGroup:
         wrong = self.ownership.freeze(name, epoch)
         return fail(wrong) if wrong else ok(0)
 
-    def _export(self, name: str, epoch: int) -> Answer:
+    def _export(self, name: str, epoch: int, offset: int, bytes_max: int) -> Answer:
         wrong = self.ownership.export_refusal(name, epoch)
         if not wrong and self._world.rng.random() < self._world.intents_open:
             wrong = f"{name} has 1 open intents"
         if wrong:
             return fail(wrong)
-        return ok({key: list(items) for key, items in self.values[name].items()})
+        data = packed(self.values[name])
+        part = Part(digest_of(data), len(data), offset, data[offset : offset + bytes_max])
+        return ok(list(part))
 
     def _drop(self, name: str, epoch: int) -> Answer:
         gone = self.ownership.drop(name, epoch)
@@ -255,6 +271,9 @@ class Services:
     def members(self, group: str) -> tuple[str, ...]:
         return self._node.opened.get(group, ())
 
+    def leader(self, group: str) -> str:
+        return ""
+
     def leads(self, group: str) -> bool:
         return False
 
@@ -293,7 +312,7 @@ class Node:
         self.effects: list[Effect] = []
         self.place = PlacementPart(self._setting("placement", None), parts=world.parts)
         self.control = ControllerPart(self._setting("controller", self.place))
-        self.parts: dict[str, Part] = {"placement": self.place, "controller": self.control}
+        self.parts: dict[str, NodePart] = {"placement": self.place, "controller": self.control}
         self.placement, self.watch = self.place.placement, self.place.watch
         self.watch._page = world.page
         self.registration, self.controller = self.place.registration, self.control.controller
@@ -370,6 +389,7 @@ class World:
         *,
         nodes: int = 5,
         layout: Layout = Layout(slots=10),  # noqa: B008
+        part_bytes: int = 512 * 1024,
         limits: SizeLimits | None = None,
         ownership: type[Ownership] = Ownership,
         parts: PlacementParts = PlacementParts(),  # noqa: B008
@@ -382,6 +402,7 @@ class World:
         self.parts, self.page = parts, page
         self.config = ClusterConfig(
             node_ttl_ns=TTL_NS,
+            partition_part_bytes=part_bytes,
             partition_scheme=layout.scheme,
             partition_slots=layout.slots,
             partition_splits=layout.splits,

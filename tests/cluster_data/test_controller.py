@@ -215,17 +215,21 @@ def test_a_busy_range_is_split() -> None:
 
 # -- a controller that crashes ---------------------------------------------------------------------
 
+#: parts of which even a small partition needs some
+SMALL = {"part_bytes": 20}
 #: everything a controller asks of groups in a move, a split and a merge, in order, and the changes
 #: of the map between: (operation, which one of the kind, counted from the request on)
 STEPS: dict[str, list[tuple[str, int]]] = {
     "move": [("txn", 1), ("p-freeze", 1), ("p-export", 1), ("p-adopt", 1), ("txn", 2),
              ("p-drop", 1), ("txn", 3)],
+    "parts": [("p-export", 2), ("p-receive", 1), ("p-receive", 2), ("p-adopt", 1)],
     "split": [("txn", 1), ("p-split", 1), ("txn", 2)],
     "merge": [("txn", 1), ("p-freeze", 1), ("p-adopt", 1), ("txn", 2), ("p-drop", 1), ("txn", 3),
               ("txn", 4), ("p-merge", 1), ("txn", 5)],
 }  # fmt: skip
 WANTED: dict[str, tuple[Layout, tuple[str, ...]]] = {
     "move": (Layout(slots=5), ("partition-move", "p00001", "g-n4")),
+    "parts": (Layout(slots=5), ("partition-move", "p00001", "g-n4")),
     "split": (RANGES, ("partition-split", "k25")),
     "merge": (RANGES, ("partition-merge", "k20")),
 }
@@ -243,7 +247,7 @@ def test_a_controller_that_crashes_at_a_step_leaves_nothing_undone(
     kind: str, op: str, nth: int, fate: str
 ) -> None:
     layout, wanted = WANTED[kind]
-    world = started(layout=layout)
+    world = started(layout=layout, **SMALL if kind == "parts" else {})
     world.load(KEYS, world.now_ns + 6 * S)
     world.run(world.now_ns + S)
     controller = world.controllers()[0]
@@ -271,7 +275,7 @@ def test_a_controller_that_crashes_at_a_step_leaves_nothing_undone(
     settle(world)
     assert told == [("ok", "")]
     done = world.partitions()
-    if kind == "move":
+    if kind in ("move", "parts"):
         assert done["p00001"]["group"] == wanted[2]
     elif kind == "split":
         assert {each["low"] for each in done.values()} == {"", "k10", "k20", "k25", "k30"}
@@ -286,6 +290,7 @@ def test_a_controller_that_crashes_at_a_step_leaves_nothing_undone(
 #: what the new controller is asked to do afterwards, so that the old one's steps meet later epochs
 AFTERWARDS: dict[str, list[tuple[str, ...]]] = {
     "move": [("partition-move", "p00001", "g-n2"), ("partition-move", "p00001", "g-n4")],
+    "parts": [("partition-move", "p00001", "g-n2"), ("partition-move", "p00001", "g-n4")],
     "split": [("partition-merge", "k25"), ("partition-move", "p00002", "g-n5")],
     "merge": [("partition-split", "k20"), ("partition-move", "p00001", "g-n2")],
 }
@@ -296,7 +301,8 @@ def test_a_deposed_controller_that_goes_on_changes_nothing(kind: str, op: str, n
     """Its clock is slow, so it believes in its lease, and it hears of the map no more. One of its
     steps arrives when the next controller has done all that, and more."""
     layout, wanted = WANTED[kind]
-    world = started(layout=layout, groups=MachineGroup)
+    small = SMALL if kind == "parts" else {}
+    world = started(layout=layout, groups=MachineGroup, **small)
     world.load(KEYS, world.now_ns + 20 * S, every_ns=40 * MS)
     world.run(world.now_ns + S)
     old = world.controllers()[0]

@@ -110,7 +110,12 @@ def test_an_aborted_transaction_leaves_no_trace() -> None:
     ("op", "key", "args", "said"),
     [
         ("txn-what", "", (), "there is no operation 'txn-what'; known are txn-abort, txn-append"),
-        ("txn-begin", "", ({"level": 1},), "there is no option 'level'"),
+        (
+            "txn-begin",
+            "",
+            ({"level": 1},),
+            "txn-begin has no option 'level'; there are isolation and staleness_ns",
+        ),
         ("txn-begin", "", ({"isolation": "chaos"},), "there is no isolation 'chaos'; there are st"),
         ("txn-begin", "", ({"staleness_ns": -1},), "staleness_ns is -1"),
         ("txn-run", "", (), "txn-run takes operations and options, not ()"),
@@ -216,8 +221,8 @@ def test_a_stale_map_is_told_and_the_new_place_found() -> None:
     made.run_txn("n1", [["w", "a", 1]])
     made.run(50 * MS)
     made.must("g1", Command("p-freeze", "p1", (1,)))
-    data = made.must("g1", Command("p-export", "p1", (1,)))
-    made.must("g2", Command("p-adopt", "p1", (2, "slots", 1, 2, data)))
+    data = made.must("g1", Command("p-export", "p1", (1, 0, 1 << 20)))
+    made.must("g2", Command("p-adopt", "p1", (2, "slots", 1, 2, *data)))
     made.must("g1", Command("p-drop", "p1", (1,)))
     refused: list[tuple[str, int]] = []
     map_of_n1 = made.nodes["n1"].map
@@ -257,3 +262,23 @@ def test_a_node_that_starts_again_issues_nothing_below_its_former_life() -> None
     status, value, _ = made.do("n1", "txn-begin")
     assert status == "ok" and value["timestamp"] > bound >= last
     assert value["timestamp"] - node.wall.wall_ns() <= made.config.clock_offset_bound_ns
+
+
+@pytest.mark.parametrize("step", [("txn-read", ("a",)), ("txn-scan", ("a", "b"))])
+def test_what_was_shown_behind_a_list_comes_behind_it_at_every_level(
+    step: tuple[str, tuple[str, ...]],
+) -> None:
+    """Found by seed 125 of a campaign: a scan at read-committed showed the transaction's own append
+    right behind a list, and it was committed behind the append of another one."""
+    made = world()
+    assert made.run_txn("n1", [["append", "a", 1]])[0] == "ok"
+    made.run(50 * MS)
+    begun = made.do("n1", "txn-begin", "", ({"isolation": "read-committed"},))[1]["txn"]
+    assert made.do("n1", "txn-append", begun, ("a", 2))[0] == "ok"
+    op, args = step
+    shown = made.do("n1", op, begun, args)[1]
+    assert shown == ([1, 2] if op == "txn-read" else [["a", [1, 2]]])
+    assert made.run_txn("n2", [["append", "a", 3]])[0] == "ok"
+    made.run(50 * MS)
+    assert made.do("n1", "txn-commit", begun)[0] == "fail"
+    assert made.run_txn("n1", [["r", "a", None]])[1] == [["r", "a", [1, 3]]]

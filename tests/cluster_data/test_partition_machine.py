@@ -16,6 +16,7 @@ from cluster.config import ClusterConfig
 from cluster.data import timestamp_cache
 from cluster.data.partition_commands import OPS
 from cluster.data.partition_machine import PartitionMachine, PartitionParts
+from cluster.data.partition_transfer import Part, digest_of
 from cluster.data.timestamp_cache import TimestampCache
 from cluster.wire import Command
 
@@ -108,7 +109,9 @@ GOOD = st.one_of(
               st.lists(st.tuples(PARTS, EPOCHS, KEYS), max_size=2)),
     st.tuples(st.just("p-scan"), TXNS, st.one_of(st.none(), TIMES), FLAGS,
               st.lists(st.tuples(PARTS, EPOCHS, KEYS, ENDS), max_size=2)),
-    st.tuples(st.just("p-export"), PARTS, EPOCHS),
+    st.tuples(st.just("p-export"), PARTS, EPOCHS, st.just(0), st.sampled_from([7, 1 << 20])),
+    st.tuples(st.just("p-receive"), PARTS, EPOCHS, st.sampled_from(["d", "e"]), st.just(9),
+              st.integers(0, 8), st.binary(min_size=1, max_size=3)),
     st.tuples(st.just("p-stat"), PARTS, EPOCHS),
 )  # fmt: skip
 ANYTHING = st.recursive(
@@ -349,22 +352,92 @@ def test_an_orphan_is_aborted_after_the_patience_by_its_last_word() -> None:
 # -- partitions ------------------------------------------------------------------------------------
 
 
+def full(count: int) -> Log:
+    """A group whose frozen partition has so many keys of about 100 bytes."""
+    made = Log("p")
+    for number in range(count):
+        made.put(10 + number, f"k{number:03}", "x" * 90)
+    made.ok("p-freeze", "p", 1)
+    return made
+
+
+def parts_of(old: Log, size: int) -> list[Part]:
+    """The frozen partition's data in parts."""
+    parts = [Part(*old.ok("p-export", "p", 1, 0, size))]
+    while not parts[-1].is_last:
+        offset = parts[-1].offset + len(parts[-1].data)
+        parts.append(Part(*old.ok("p-export", "p", 1, offset, size)))
+    return parts
+
+
+def test_a_partition_moves_in_parts_and_nothing_changes_meanwhile() -> None:
+    old, new = full(30), Log()
+    first = parts_of(old, 500)
+    assert len(first) > 5 and {len(part.data) for part in first[:-1]} == {500}
+    old.ok("p-close", "", 900)
+    old.ok("p-collect", "", 800)
+    old.machine.restore(_value(_pack(old.machine.encode())))
+    parts = parts_of(old, 500)
+    assert parts == first, "the data is the same bytes at any time, at any replica"
+    for number, part in enumerate(parts[:-1], 1):
+        assert new.ok("p-receive", "p", 2, *part) == 500 * number
+    assert new.machine.store.ownership.held == {}
+    assert new.ok("p-adopt", "p", 2, "ranges", "", None, *parts[-1]) is True
+    assert new.read("k029", 60, epoch=2) == ["value", "x" * 90, 39]
+    assert new.machine.store.arrivals.encode() == []
+    assert new.ok("p-receive", "p", 2, *parts[0]) == parts[0].size, "it has all of them"
+    assert new.ok("p-adopt", "p", 2, "ranges", "", None, *parts[-1]) is False
+
+
+def test_parts_that_are_lost_repeated_or_late_only_cost_time() -> None:
+    old, new = full(30), Log()
+    parts = parts_of(old, 500)
+    assert new.ok("p-receive", "p", 2, *parts[0]) == 500
+    assert new.ok("p-receive", "p", 2, *parts[2]) == 500, "the second one is missing"
+    assert new.ok("p-receive", "p", 2, *parts[0]) == 500, "it is there"
+    told = new.fail("p-adopt", "p", 2, "ranges", "", None, *parts[-1])
+    assert told == f"p at epoch 2 has 500 bytes of {parts[0].size}"
+    new.machine.restore(_value(_pack(new.machine.encode())))
+    for part in parts[1:-1]:
+        new.ok("p-receive", "p", 2, *part)
+    assert new.ok("p-adopt", "p", 2, "ranges", "", None, *parts[-1]) is True
+
+
+def test_parts_of_an_epoch_that_is_over_are_not_mixed_with_others() -> None:
+    one, other, new = full(10), full(11), Log()
+    parts, others = parts_of(one, 300), parts_of(other, 300)
+    assert new.ok("p-receive", "p", 5, *parts[0]) == 300
+    assert new.ok("p-receive", "p", 4, *others[0]) == 300, "one of an older epoch is not taken"
+    assert new.ok("p-receive", "p", 5, *parts[1]) == 600
+    assert new.ok("p-receive", "p", 6, *others[1]) == 0, "another partition's bytes begin anew"
+    assert new.ok("p-receive", "p", 6, *others[0]) == 300
+    assert "has 0 bytes of" in new.fail("p-adopt", "p", 5, "ranges", "", None, *parts[-1])
+    new.ok("p-drop", "p", 6)
+    assert new.machine.store.arrivals.encode() == [], "it will not come any more"
+    assert new.ok("p-receive", "p", 6, *others[0]) == others[0].size
+    wrong = Part("another", 3, 0, b"abc")
+    assert new.fail("p-adopt", "p", 7, "ranges", "", None, *wrong) == (
+        "the bytes of p at epoch 7 are not those of another"
+    )
+
+
 def test_a_partition_moves_with_all_that_was_promised() -> None:
     old, new = Log("p"), Log()
     old.put(10, "b", [1])
     position = old.machine.position
     assert old.prepare("r", 50, started=40, reads=[["p", 1, "b", position]])[0] == "yes"
     assert old.prepare("t", 60, writes=[["p", 1, "c", "w", 1]]) == ["yes", 60]
+    old.ok("p-close", "", 55)
     assert old.ok("p-freeze", "p", 1) == 1
-    assert old.fail("p-export", "p", 1) == "p has 1 open intents"
+    assert old.fail("p-export", "p", 1, 0, 99) == "p has 1 open intents"
     assert old.fail("p-drop", "p", 1) == "p has 1 open intents"
     assert old.prepare("u", 70, writes=[["p", 1, "d", "w", 1]])[1].startswith("frozen: ")
     assert old.read("b", 20)[1].startswith("frozen: ")
-    old.ok("p-close", "", 55)
+    old.ok("p-close", "", 99)  # after the freeze no read of it relies on that
     assert old.ok("p-resolve", "t", "commit", 60) == 1
-    data = old.ok("p-export", "p", 1)
-    assert new.ok("p-adopt", "p", 2, "ranges", "", None, data) is True
-    assert new.ok("p-adopt", "p", 2, "ranges", "", None, data) is False
+    data = old.ok("p-export", "p", 1, 0, 1 << 20)
+    assert new.ok("p-adopt", "p", 2, "ranges", "", None, *data) is True
+    assert new.ok("p-adopt", "p", 2, "ranges", "", None, *data) is False
     assert old.ok("p-drop", "p", 1) is True
     assert old.ok("p-drop", "p", 1) is False
     assert old.ok("p-own", "p", 1, "ranges", "", None) is False, "an old command comes late"
@@ -409,7 +482,20 @@ def test_a_split_and_a_merge_keep_versions_intents_and_read_timestamps() -> None
         (("p-resolve", "t", "maybe", 1), "outcome is 'maybe'; it should be commit or abort"),
         (("p-own", "p", 1, "rings", "", None), "the scheme is 'rings'"),
         (("p-own", "p", 1, "ranges", 0, None), "0 to None are no bounds of the scheme ranges"),
-        (("p-adopt", "p", 9, "ranges", "", None, [1]), "the data is not that of an exported"),
+        (
+            ("p-adopt", "p", 9, "ranges", "", None, digest_of(b"\x01"), 1, 0, b"\x01"),
+            "the data is not that of an exported",
+        ),
+        (
+            ("p-adopt", "p", 9, "ranges", "", None, "d", 1, 0, b"\x01"),
+            "the bytes of p at epoch 9 are not those of d",
+        ),
+        (
+            ("p-adopt", "p", 9, "ranges", "", None, "d", 9, 8, b"\x01"),
+            "p at epoch 9 has 0 bytes of 9",
+        ),
+        (("p-receive", "p", 9, "d", 9, 8, b"12"), "2 bytes from 8 on are no part of 9"),
+        (("p-receive", "p", 9, "d", 9, 8, "1"), "data is '1'; it should be bytes"),
         (("p-close", ""), "p-close takes 1 arguments (timestamp), not 0"),
         (("p-what", ""), "there is no operation 'p-what'; known are p-adopt, p-close"),
         (("p-split", "p", 1, "m", "x", "q"), "the left part of p keeps its name"),

@@ -405,7 +405,9 @@ class Asked:
     def __init__(self) -> None:
         self.core = Core()
         self.mine = registered(self.core)
-        self.requests = PartitionRequests("n1", "L", self.mine._placement, self.mine, self.core.ask)
+        self.requests = PartitionRequests(
+            "n1", "L", self.mine._placement, self.mine, self.core.ask, leader=lambda group: "n2"
+        )
         request = Request(7, "c", 1, 1, Command("partition-split", "m"), timeout_ns=100 * MS)
         self.requests.on_client(50 * MS, 3, request)
         self.token, _ = self.core.last("put")

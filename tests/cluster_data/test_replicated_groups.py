@@ -47,7 +47,11 @@ class Alone:
         self.now = 0
         self.left: list[Send | Reply] = []
         self.groups = ReplicatedGroups(
-            node, rng=Rng(), config=ClusterConfig(), parts_of=lambda _: ReplicaParts()
+            node,
+            rng=Rng(),
+            clock=Clock(),
+            config=ClusterConfig(),
+            parts_of=lambda _: ReplicaParts(),
         )
         self.gate = EffectGate(leave=self.left.append, note=lambda note: None)
         self.writes: list[Append | SaveSnapshot] = []
@@ -150,7 +154,7 @@ def test_the_timer_is_that_of_the_earliest_group() -> None:
 
 def test_a_message_to_several_members_is_wrapped_once() -> None:
     groups = ReplicatedGroups(
-        "n1", rng=Rng(), config=ClusterConfig(), parts_of=lambda _: ReplicaParts()
+        "n1", rng=Rng(), clock=Clock(), config=ClusterConfig(), parts_of=lambda _: ReplicaParts()
     )
     effects = groups.start(0, {}, {"core": ("n1", "n2", "n3")})
     effects = groups.tick(700 * MS)
@@ -263,16 +267,20 @@ class Clock:
         return 0
 
 
+def stamped(stamp: int) -> Grouped:
+    return Grouped(1, "g-n1", Heartbeat(1, 1, 0), stamp)
+
+
 def test_what_follows_from_a_message_is_later_and_a_broken_clock_is_not_followed() -> None:
     config = ClusterConfig(clock_offset_bound_ns=1_000)
     clock = Clock()
     stamps = Stamps(config, clock, 0)
     stamps.bound_durable(stamps.bound_wanted())
     assert stamps.stamp() == clock.wall
-    stamps.heard("n2", 0)
-    stamps.heard("n2", clock.wall + 900)
+    stamps.heard("n2", stamped(0))
+    stamps.heard("n2", stamped(clock.wall + 900))
     assert stamps.now() == clock.wall + 901 and stamps.stamp() == clock.wall + 901
-    stamps.heard("n3", clock.wall + 5_000)
+    stamps.heard("n3", stamped(clock.wall + 5_000))
     assert stamps.refused == {"n3": 1} and stamps.stamp() == clock.wall + 901
 
 

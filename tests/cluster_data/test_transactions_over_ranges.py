@@ -115,12 +115,12 @@ class RangeController:
 
     def export(self, each: KeyRange, group: str, other: str) -> None:
         world = self.world
-        export = Command("p-export", each.partition, (each.epoch,))
+        export = Command("p-export", each.partition, (each.epoch, 0, 1 << 20))
         status, data, _ = world.groups[group].do(export)
         if status != "ok":
             self.later(lambda: self.export(each, group, other), 5 * MS)
             return
-        args = (each.epoch + 1, "ranges", each.low, each.high, data)
+        args = (each.epoch + 1, "ranges", each.low, each.high, *data)
         world.must(other, Command("p-adopt", each.partition, args))
         moved = KeyRange(each.partition, each.low, each.high, each.epoch + 1)
         kept = [one for one in self.map.ranges if one.partition != each.partition]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.data.versioned_value import Compacted, VersionedValues
+from cluster.data.versioned_value import Compacted, FutureRevision, VersionedValues
 
 KEYS = ("a", "b", "c")
 
@@ -72,6 +72,7 @@ def test_every_revision_reads_as_it_was(
     store, twin = VersionedValues(), Twin()
     for fate, ops in steps:
         revision = len(twin.states)
+        store.reach(revision)
         store.begin()
         changed = carry_out(store, revision, ops)
         if fate == "keep":
@@ -88,6 +89,7 @@ def test_every_revision_reads_as_it_was(
         blob = msgspec.msgpack.encode(store.encode())
         again = VersionedValues()
         again.restore(msgspec.msgpack.decode(blob, strict=True))
+        again.reach(len(twin.states) - 1)
         same(again, twin)
         assert msgspec.msgpack.encode(again.encode()) == blob
 
@@ -102,6 +104,17 @@ def test_a_read_below_the_floor_is_refused() -> None:
         store.at("a", 1)
     with pytest.raises(Compacted):
         list(store.changes(1))
+
+
+def test_a_read_above_what_is_reached_is_refused() -> None:
+    store = VersionedValues()
+    store.put(1, "a", "x")
+    with pytest.raises(FutureRevision, match="revision 2 is not reached yet; the newest one is 1"):
+        store.at("a", 2)
+    store.reach(5)
+    assert store.at("a", 5).value == "x"  # type: ignore[union-attr]
+    with pytest.raises(AssertionError, match="revision 4 is reached after 5"):
+        store.reach(4)
 
 
 def test_a_version_number_begins_anew_after_a_deletion() -> None:
@@ -138,3 +151,23 @@ def test_keys_are_ranged_in_order() -> None:
         store.put(number, key, number)
     assert list(store.keys("a", "b")) == ["a", "ab"]
     assert list(store.keys("ab", None)) == ["ab", "b", "c"]
+
+
+def test_versions_of_lists_and_of_other_values_survive_a_snapshot_and_go_on() -> None:
+    values = VersionedValues()
+    values.put(1, "a", "plain")
+    values.put(2, "b", [1])
+    values.append(3, "b", 2)
+    values.put(4, "b", "plain now")
+    values.put(5, "c", {"n": 1})
+    values.put(6, "d", [])
+    again = VersionedValues()
+    again.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(values.encode())))
+    for each in (values, again):
+        each.append(7, "d", "x")
+        each.put(8, "a", ["y"])
+        each.append(9, "a", "z")
+        found = [each.at(key, n) for key, n in (("b", 2), ("d", 6), ("d", 7), ("a", 1), ("a", 8))]
+        expected = [[1], [], ["x"], "plain", ["y"]]
+        assert [version and version.value for version in found] == expected
+    assert msgspec.msgpack.encode(again.encode()) == msgspec.msgpack.encode(values.encode())

@@ -517,12 +517,14 @@ class Mover:
 
     def export(self, partition: str, epoch: int, group: str, other: str) -> None:
         world = self.world
-        status, data, _ = world.groups[group].do(Command("p-export", partition, (epoch,)))
+        status, data, _ = world.groups[group].do(
+            Command("p-export", partition, (epoch, 0, 1 << 20))
+        )
         if status != "ok":
             world.after(5 * MS, lambda: self.export(partition, epoch, group, other))
             return
         number = int(partition[1:])
-        args = (epoch + 1, "slots", number, number + 1, data)
+        args = (epoch + 1, "slots", number, number + 1, *data)
         world.must(other, Command("p-adopt", partition, args))
         self.moved += 1
         world.map.places[partition] = (partition, epoch + 1, other)

@@ -327,6 +327,37 @@ def test_it_is_synced_with_each_vote_when_idle_and_after_so_many_commits() -> No
     assert HardState(1, "n2") in (promised.hard_state, other.hard_state)
 
 
+def test_what_is_known_to_be_chosen_is_no_promise_and_costs_no_sync() -> None:
+    """Multi-Paxos writes it with every entry; a sync for each would cost it half of its speed."""
+    disk = CrashDisk()
+    storage = Storage(disk, ClusterConfig())
+    storage.recover()
+    storage.write(Append(1, HardState(3, "n1")))
+    storage.sync()
+    before = storage.counters().superblock_syncs
+    for index in range(1, 11):
+        hard_state = HardState(3, "n1", chosen=index - 1)
+        storage.write(Append(1 + index, hard_state, (Entry(index, 3, "command", b"x"),)))
+        storage.sync()
+    assert storage.counters().superblock_syncs == before
+    disk.kill()
+    assert Storage(disk, ClusterConfig()).recover().hard_state == HardState(3, "n1", chosen=9)
+
+
+@pytest.mark.parametrize(
+    "changed", [HardState(4, "n1"), HardState(3, "n2"), HardState(3, "n1", adopted=3)]
+)
+def test_each_part_of_a_promise_is_synced_at_once(changed: HardState) -> None:
+    storage = Storage(CrashDisk(), ClusterConfig())
+    storage.recover()
+    storage.write(Append(1, HardState(3, "n1")))
+    storage.sync()
+    before = storage.counters().superblock_syncs
+    storage.write(Append(2, changed))
+    storage.sync()
+    assert storage.counters().superblock_syncs == before + 1
+
+
 def test_a_slot_with_any_bit_flipped_is_no_slot() -> None:
     data = encode_slot(Superblock(3, 1, 2, 900, 77, 5, 4, 0, HardState(4, "n3")))
     assert decode_slot(data.ljust(SLOT_BYTES, b"\0")) is not None

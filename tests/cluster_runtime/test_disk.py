@@ -41,6 +41,34 @@ def test_unsynced_bytes_are_lost(tmp_path: Path) -> None:
     assert disk.read("f") == b"kept!"
 
 
+def test_what_is_overwritten_is_there_at_once_and_a_kill_does_not_take_it(tmp_path: Path) -> None:
+    disk = FileDisk(tmp_path)
+    disk.create("f", preallocate_bytes=8)
+    disk.append("f", b"0123")
+    disk.sync("f")
+    disk.sync_dir()
+    disk.overwrite("f", 1, b"ab")
+    disk.overwrite("f", 4, b"")
+    assert disk.read("f") == b"0ab3"
+    assert (tmp_path / "f").read_bytes() == b"0ab3" + bytes(4)
+    disk.append("f", b"4567")
+    for offset, data in ((3, b"xy"), (-1, b"x"), (5, b"")):  # what is not synced is no content yet
+        with pytest.raises(DiskError, match="EINVAL"):
+            disk.overwrite("f", offset, data)
+    disk.sync("f")
+    disk.overwrite("f", 3, b"wxyz")
+    disk = reopened(disk, tmp_path)
+    assert disk.read("f") == b"0abwxyz7"
+    disk.overwrite("f", 0, b"-")
+    disk.truncate("f", 4)
+    disk.sync("f")
+    disk.overwrite("f", 3, b"!")
+    assert disk.read("f") == b"-ab!"
+    disk.remove("f")
+    disk.sync_dir()
+    assert os.listdir(tmp_path) == [".lock"]
+
+
 def test_names_are_lost_without_a_directory_sync(tmp_path: Path) -> None:
     disk = FileDisk(tmp_path)
     disk.create("f")

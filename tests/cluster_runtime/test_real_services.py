@@ -39,7 +39,7 @@ def client(cluster: Cluster, *words: str, code: int = 0, text: str | None = None
         argv(cluster, *words), capture_output=True, text=True, timeout=WITHIN_S, input=text
     )
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
-    if code == 3:
+    if code and not done.stdout:
         return done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     return lines[0] if len(lines) == 1 else lines
@@ -49,7 +49,7 @@ def test_a_transaction_and_a_range(cluster: Cluster) -> None:
     asked = {"compare": [["t/x", "version", "==", 0]], "then": [["put", "t/x", 1]]}
     more = {**asked, "else": [["get", "t/x"]]}
     assert client(cluster, "txn", json.dumps(more))["value"] == {"succeeded": True, "results": [1]}
-    assert "takes a JSON object, not '[]'" in client(cluster, "txn", "[]", code=3)
+    assert "takes a JSON object, not '[]'" in client(cluster, "txn", "[]", code=254)
     again = client(cluster, "txn", "-", text=json.dumps(more))
     assert again["value"] == {"succeeded": False, "results": [1]}
     before = again["revision"]
@@ -59,8 +59,8 @@ def test_a_transaction_and_a_range(cluster: Cluster) -> None:
     old = client(cluster, "range", "t/", "--revision", str(before), "--keys-only")["value"]
     assert old["items"] == [{"key": "t/x"}]
     assert client(cluster, "get", "t/y", "--revision", str(before))["value"] is None
-    assert "JSON object" in client(cluster, "txn", "[", code=3)
-    assert "no part 'than'" in client(cluster, "txn", '{"than": []}', code=3)
+    assert "JSON object" in client(cluster, "txn", "[", code=254)
+    assert "no part 'than'" in client(cluster, "txn", '{"than": []}', code=254)
 
 
 def test_a_watch_prints_changes_as_they_come(cluster: Cluster) -> None:
@@ -198,10 +198,15 @@ def test_a_snapshot_is_saved_and_restored(cluster: Cluster, tmp_path: Path) -> N
     assert client(cluster, "snapshot", "restore", str(file))["keys"] == saved["keys"]
     items = client(cluster, "range", "s/")["value"]["items"]
     assert [item["value"] for item in items] == list(range(5))
-    file.write_bytes(b"\xff\xfe")
-    assert "is no saved snapshot" in client(cluster, "snapshot", "restore", str(file), code=3)
-    file.write_text("not json\n")
-    assert ":1 is no key and value" in client(cluster, "snapshot", "restore", str(file), code=3)
+    whole = file.read_bytes()
+    client(cluster, "put", "s/0", '"kept"')
+    file.write_bytes(whole[:-9])
+    assert "is torn" in client(cluster, "snapshot", "restore", str(file), code=254)
+    file.write_text('{"key": "s/0", "value": 0}\n')
+    assert "is no snapshot of keys" in client(cluster, "snapshot", "restore", str(file), code=254)
+    assert client(cluster, "get", "s/0")["value"] == "kept"
+    said = client(cluster, "snapshot", "save", str(file), code=254)
+    assert "there is such a file already" in said and "Traceback" not in said
 
 
 def test_a_compacted_revision_is_refused_everywhere(cluster: Cluster) -> None:
@@ -211,7 +216,16 @@ def test_a_compacted_revision_is_refused_everywhere(cluster: Cluster) -> None:
     assert client(cluster, "compact", str(newest))["value"] == newest
     refused = client(cluster, "get", "c", "--revision", str(revision), code=1)
     assert refused["error"].startswith("compacted")
-    assert "compacted" in client(cluster, "watch", "c", "--after", str(revision), code=3)
+    assert "compacted" in client(cluster, "watch", "c", "--after", str(revision), code=1)
+    said = client(cluster, "get", "c", "--revision", str(newest + 1000), code=1)["error"]
+    assert said.startswith(f"future-revision: revision {newest + 1000} is not reached yet; ")
+    said = client(cluster, "range", "c", "--revision", str(newest + 1000), code=1)["error"]
+    assert said.startswith("future-revision: ")
+    read = json.dumps({"then": [["put", "c", 4], ["get", "c", newest + 1000]]})
+    assert "operation 2 of the transaction: future-revision" in str(
+        client(cluster, "txn", read, code=1)["error"]
+    )
+    assert client(cluster, "get", "c")["value"] == 3
 
 
 @pytest.mark.parametrize("mode", ["session", "bounded", "follower", "stale"])

@@ -418,3 +418,81 @@ def test_a_faster_clock_brings_the_timer_forward() -> None:
         return [call[0] for call in core.calls]
 
     assert asyncio.run(run()) == ["message", "tick"]
+
+
+def test_a_timer_that_is_due_fires_though_each_turn_of_the_loop_brings_an_input() -> None:
+    async def run() -> int:
+        host, core, _ = hosted()
+        due = host.clock.monotonic_ns()
+        for turn in range(200):
+            core.script = [[SetTimer(due)]]  # as a core says, whose timer is late
+            host.message("n2", BEAT)
+            await asyncio.sleep(0)
+            if core.calls[-1][0] == "tick":
+                return turn
+        return -1
+
+    assert asyncio.run(run()) in (0, 1)
+
+
+def test_a_timer_moved_to_a_later_time_does_not_fire_at_the_earlier_one() -> None:
+    async def run() -> tuple[list[tuple[Any, ...]], int]:
+        host, core, _ = hosted()
+        now = host.clock.monotonic_ns()
+        due = now + 60_000_000
+        core.script = [[SetTimer(now + 10_000_000)], [SetTimer(due)]]
+        host.message("n2", BEAT)
+        host.message("n2", BEAT)
+        while len(core.calls) < 3:
+            await asyncio.sleep(0.01)
+        return core.calls, due
+
+    calls, due = asyncio.run(run())
+    assert [call[0] for call in calls] == ["message", "message", "tick"]
+    assert calls[2][1] >= due
+
+
+class TurnRecorder(Recorder):
+    """Records the ends of turns too: then what was gathered leaves the process."""
+
+    def turn_ended(self) -> None:
+        self.left.append("turn")
+
+
+class SteppingCore(ScriptedCore):
+    """A core that works in steps; what is left to do is in ``second``."""
+
+    def __init__(self, left: list[Any]) -> None:
+        super().__init__()
+        self.in_steps = False
+        self.second: list[Effect] | None = None
+        self._left = left
+
+    @property
+    def unfinished(self) -> object:
+        return self.second
+
+    def more(self, now_ns: int) -> list[Effect]:
+        done, self.second = self.second or [], None
+        self._left.append("more")
+        return done
+
+    def on_persisted(self, now_ns: int, io_id: int) -> list[Effect]:
+        self._left.append("persisted")
+        return super().on_persisted(now_ns, io_id)
+
+
+def test_what_comes_first_of_a_core_in_steps_has_left_when_it_does_the_rest() -> None:
+    outside = TurnRecorder()
+    core = SteppingCore(outside.left)
+    host = CoreHost(core, clock=SkewedClock(), outside=outside)
+    assert core.in_steps
+    core.script = [[Append(1), Send("n2", BEAT)]]
+    core.second = [Reply(7, Response(70, "ok")), Append(2), Send("n3", BEAT, after=1)]
+    host.message("n2", BEAT)
+    frame = encode_frame(BEAT)
+    first = [("send", "n2", frame), "turn", ("persist", 1)]
+    rest = ["more", ("answer", 7, 70), "turn", ("persist", 2)]
+    assert outside.left == first + rest
+    host.persisted(1)  # an acknowledgement does not wait for what the core makes of it
+    assert outside.left[7:] == [("send", "n3", frame), "turn", "persisted", "turn"]

@@ -23,7 +23,8 @@ STALE = "the resource has seen a newer token"
 
 
 def ran(tmp_path: Path, workload: str, seed: int, **fields: Any) -> RunOutcome:
-    given = {"nemesis": ("pause",), "fault_duration_s": (3.0, 5.0), "time_limit_s": 12.0, **fields}
+    times = {"nemesis_interval_s": 5.0, "fault_duration_s": (3.0, 5.0), "time_limit_s": 12.0}
+    given = {"nemesis": ("pause",), **times, **fields}
     spec = TestSpec(
         env="sim", db="reference", workload=workload, seed=seed, store=str(tmp_path), quiet=True,
         **{"no_report": True, **given},
@@ -73,7 +74,7 @@ def test_an_election_on_a_log_that_forgets_is_found(tmp_path: Path) -> None:
     done = ran(
         tmp_path, "election", 1, ablate=("A15",), nemesis=("partition", "kill", "pause"),
         env_options={"check_invariants": False}, workload_options={"lead_s": 0.3},
-        fault_duration_s=(),
+        fault_duration_s=(1.7, 3.3),
     )  # fmt: skip
     assert done.verdict is Verdict.INVALID, done.sentence
     assert "token-backwards" in {finding.kind for finding in done.findings()}

@@ -1,6 +1,7 @@
-"""A command's output and exit code from Docker's daemon, however its answers fall in time.
+"""What Docker's daemon answers: a command's output and exit code, its version and its images.
 
-The daemon is played here: which bytes come together is not to be had from a real one at will.
+The daemon is played here: which bytes come together is not to be had from a real one at will, nor
+is a machine without an image.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from harness import doctor
 from harness.environments.machines.docker_daemon import Daemon
+from harness.environments.network.netem import Tools
 
 pytestmark = pytest.mark.real
 
@@ -29,6 +32,8 @@ class Played:
 
     def __init__(self, path: Path, written: bytes) -> None:
         self.looks = 0
+        #: what it knows of the image that nodes run from; nothing if it has none
+        self.image: dict[str, object] = {}
         self._written = written
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -57,13 +62,17 @@ class Played:
                     status = "101 UPGRADED" if "upgrade: tcp" in head else "200 OK"
                     connection.sendall(f"HTTP/1.1 {status}\r\n\r\n".encode() + self._written)
                     return
-                body = json.dumps(self._answer(path)).encode()
-                said = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
+                answer = self._answer(path)
+                body = json.dumps(answer or {"message": "no such image"}).encode()
+                status = "200 OK" if answer else "404 Not Found"
+                said = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n"
                 connection.sendall(said.encode() + body)
 
     def _answer(self, path: str) -> dict[str, object]:
         if path.endswith("/version"):
-            return {"ApiVersion": "1.41"}
+            return {"ApiVersion": "1.41", "Version": "20.10.24"}
+        if "/images/" in path:
+            return self.image
         if not path.endswith("/json"):
             return {"Id": "e"}
         self.looks += 1
@@ -83,3 +92,59 @@ def test_what_is_written_at_once_is_read_and_the_end_is_waited_for(played: Playe
     done = Daemon().exec("n1", ["echo"])
     assert (done.stdout, done.stderr) == ("one two", "oh")
     assert done.exit_code == 3 and played.looks == 3
+
+
+def findings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, str, str]]:
+    """What the doctor finds of Docker where no program of Docker's is installed."""
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    monkeypatch.setenv("PATH", "")
+    named = {found.name: found for found in doctor.diagnose()}
+    names = ("Docker", "Docker image", "Docker Compose")
+    return [(named[name].have, named[name].detail, named[name].get) for name in names]
+
+
+def test_the_doctor_asks_the_daemon_and_needs_no_program(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon, image, compose = findings(monkeypatch)
+    assert daemon[:2] == (True, "engine 20.10.24")
+    built_by = "`bash scripts/docker_build.sh`"
+    assert image == (False, "Docker has no splitbrain:latest", built_by)
+    assert not compose[0] and "apt install docker-compose" in compose[2]
+    played.image = {"Created": "2026-11-30T00:28:00.5Z", "Size": 873_200_000}
+    _, image, _ = findings(monkeypatch)
+    assert image[:2] == (True, "splitbrain:latest of 2026-11-30, 873 MB")
+
+
+def test_the_doctor_says_what_the_daemon_does_if_it_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    daemon, image, _ = findings(monkeypatch)
+    assert daemon[:2] == (False, "its daemon does not answer")
+    assert "sudo systemctl start docker" in daemon[2]
+    assert image[:2] == (False, "Docker's daemon cannot be asked")
+
+
+def test_a_user_outside_the_group_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(**_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("docker.APIClient", refused)
+    found = doctor.docker_daemon()
+    assert (found.have, found.detail) == (False, "its daemon refuses this user (permission denied)")
+    assert "usermod -aG docker" in found.get
+
+
+@pytest.mark.parametrize("have", [True, False])
+def test_netem_is_what_tc_says_and_not_a_folder_of_modules(
+    have: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why = {} if have else {"netem": "Error: Specified qdisc kind is unknown."}
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("shutil.which", lambda *_, **__: "/sbin/tc")
+    monkeypatch.setattr("os.path.isdir", lambda path: not have)
+    monkeypatch.setattr("harness.environments.netns.probe", lambda: Tools("nft", have, why))
+    found = doctor._netem()
+    assert found.have == have
+    assert have or "qdisc kind is unknown" in found.detail

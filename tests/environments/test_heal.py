@@ -16,7 +16,10 @@ from arms import PATIENCE_S
 
 from harness.environments import processes, record
 from harness.environments.processes import ProcessId
-from harness.heal import heal_run, heal_store, open_faults
+from harness.heal import Healing, heal_run, heal_store, open_faults, orphan
+from harness.runner import run
+from harness.spec import TestSpec
+from harness.store import point_latest
 
 pytestmark = pytest.mark.real
 HOLDER = str(Path(__file__).with_name("holder.py"))
@@ -103,6 +106,46 @@ def test_heal_without_a_watchdog_and_again(
         again = heal_run(run_dir)
         assert again.clean and again.stopped == [] and "nothing to do" in again.sentence
     assert heal_store(tmp_path) == []
+
+
+def test_the_next_run_says_how_to_heal_the_one_that_died(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    said: list[str] = []
+    run_dir = store / "test" / "run"
+    child, found = hold(run_dir, "none")
+    point_latest(run_dir)
+    assert orphan(store) is None, "it is in progress"
+    kill(child)
+    assert orphan(store) == run_dir
+    spec = TestSpec(env="sim", time_limit_s=0.5, store=str(store), no_report=True)
+    run(spec, say=said.append)
+    assert f"`harness heal {run_dir}`" in said[0]
+    assert heal_run(run_dir).clean and processes.of_run(found.run_id) == []
+    point_latest(run_dir)
+    assert orphan(store) is None, "it is clean"
+    assert orphan(tmp_path / "nowhere") is None
+    (store / "latest").unlink()
+    (store / "latest").symlink_to(tmp_path)
+    found.save(tmp_path)
+    assert orphan(store) is None, "it is outside the store"
+
+
+def test_a_run_whose_watchdog_lives_is_no_orphan(tmp_path: Path) -> None:
+    child, found = hold(tmp_path / "test" / "run", "watchdog")
+    point_latest(tmp_path / "test" / "run")
+    (watchdog,) = (each.process for each in found.processes if each.role == "watchdog")
+    os.kill(watchdog.pid, signal.SIGSTOP)
+    kill(child)
+    assert orphan(tmp_path) is None, "the watchdog is about to heal it"
+    os.kill(watchdog.pid, signal.SIGCONT)
+    wait_for(lambda: not processes.of_run(found.run_id))
+
+
+def test_a_heal_says_what_it_did() -> None:
+    done = Healing("store/run", removed=["container a", "network b"], open_faults=["#1 pause"])
+    wanted = "store/run: removed 2 things (container a, network b), faults open: #1 pause"
+    assert done.sentence == wanted
+    assert Healing("store/run", stopped=["sh"]).sentence == "store/run: ended 1 processes (sh)"
 
 
 def test_healing_what_is_no_run_does_nothing(tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ def test_a_network_that_somebody_joined_is_named_and_can_be_healed(tmp_path: Pat
     try:
         _, said = child.communicate(timeout=90)
     finally:
-        subprocess.run(["docker", "rm", "--force", stranger], check=True, capture_output=True)
+        words = ["docker", "rm", "--force", "--volumes", stranger]
+        subprocess.run(words, check=True, capture_output=True)
     assert child.returncode == 3
     assert network in said and "Traceback" not in said
     healing = heal_run(run_dir)

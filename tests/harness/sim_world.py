@@ -24,8 +24,8 @@ class TinyWorld:
         self.heap.push(self.heap.now_ns + delay_ns, handle.fire)
         return handle
 
-    def step(self):
-        return self.heap.step()
+    def step_until(self, waiting, most):
+        return self.heap.step_until(waiting, most)
 
 
 class TinyEnv:

@@ -297,6 +297,7 @@ def test_a_wrong_command_line_is_one_sentence(tmp_path: Path, words: list[str], 
     done = _harness(*words, cwd=tmp_path)
     assert done.returncode == 254, (done.stdout, done.stderr)
     assert said in done.stderr and "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == [], "a mistake left something behind"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from checkers.core.verdict import Verdict
@@ -17,8 +18,11 @@ from harness.databases.reference import Reference
 from harness.databases.reference_data import cut_points, element_key
 from harness.errors import UsageError
 from harness.nemesis.placement import is_so
+from harness.resolve import resolve
 from harness.runner import RunOutcome, run
 from harness.spec import TestSpec
+from reports import overview
+from reports.run_directory import read_run
 
 NODES = ("n1", "n2", "n3", "n4", "n5")
 
@@ -131,6 +135,52 @@ def test_a_level_keeps_its_promise_and_not_the_next_one(
     assert (outcome.verdict is Verdict.INVALID) == bool(anomaly), outcome.sentence
     if anomaly:
         assert anomaly in {finding.kind for finding in outcome.findings()}
+
+
+@pytest.mark.parametrize(
+    ("workload", "isolation", "explicit", "models", "because"),
+    [
+        ("list-append", "", "", ["strict-serializable"], "isolation=strict-serializable"),
+        ("list-append", "read-committed", "", ["read-committed"], "isolation=read-committed"),
+        ("write-skew", "snapshot-isolation", "", ["snapshot-isolation"], "runs at isolation=snap"),
+        ("write-skew", "snapshot-isolation", "serializable", ["serializable"],
+         "--workload-option consistency_models"),
+        ("bank", "snapshot-isolation", "", [], ""),
+    ],
+)  # fmt: skip
+def test_the_claim_follows_the_level_unless_the_user_names_another(
+    workload: str, isolation: str, explicit: str, models: list[str], because: str, tmp_path: Path
+) -> None:
+    resolved = resolve(
+        spec(
+            tmp_path, workload,
+            db_options={"isolation": isolation} if isolation else {},
+            workload_options={"consistency_models": explicit} if explicit else {},
+        )
+    )  # fmt: skip
+    claim = resolved.parts.claim
+    assert list(claim.models) == models == list(resolved.parts.workload.claimed)
+    assert because in claim.because and bool(because) == bool(claim.because)
+
+
+def test_a_database_without_a_promise_leaves_the_workload_its_own(tmp_path: Path) -> None:
+    given = TestSpec(env="sim", workload="write-skew", nodes=NODES, store=str(tmp_path), seed=4,
+                     db="atom")  # fmt: skip
+    claim = resolve(given).parts.claim
+    assert str(claim) == "serializable (the workload's default)"
+
+
+def test_a_run_says_what_was_claimed_and_why(tmp_path: Path) -> None:
+    options = {"isolation": "snapshot-isolation"}
+    said: list[str] = []
+    asked = spec(tmp_path, "write-skew", db_options=options, rate_hz=150.0)
+    outcome = run(msgspec.structs.replace(asked, quiet=False), say=said.append)
+    assert outcome.verdict is Verdict.VALID, outcome.sentence
+    expected = "snapshot-isolation (role data runs at isolation=snapshot-isolation)"
+    assert f"claimed  {expected}" in said
+    facts = json.loads((outcome.run_dir / "results.json").read_bytes())["run"]
+    assert facts["claimed"] == ["snapshot-isolation"]
+    assert ("claimed", expected) in overview.facts(read_run(outcome.run_dir))
 
 
 # -- partitions that change ------------------------------------------------------------------------

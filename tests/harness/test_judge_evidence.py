@@ -139,7 +139,11 @@ def test_a_run_of_which_little_was_answered_is_weak_and_says_why(tmp_path):
 
 def test_refusals_that_belong_to_the_work_are_answers(tmp_path):
     outcome, results, _ = simulated(
-        tmp_path, workload="lock", db=Atom(objects="lock"), time_limit_s=8.0
+        tmp_path,
+        workload="lock",
+        db=Atom(objects="lock"),
+        time_limit_s=8.0,
+        workload_options={"keys": 1, "hold_s": 1.0},
     )
     assert results["run"]["ops"]["ok"] < results["run"]["ops"]["fail"] / 3
     assert results["evidence"]["answered"] == 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import ssl
 import subprocess
@@ -12,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli
+from harness import cli, playground
 from harness.certificates import make_certificates
-from harness.errors import UsageError
+from harness.errors import SetupError, UsageError
 from harness.playground import down, load, statuses, up
 
 
@@ -73,19 +74,28 @@ def test_a_cluster_speaks_mutual_tls(tmp_path: Path, capsys: pytest.CaptureFixtu
         done = subprocess.run(asked, check=True, capture_output=True)
         assert json.loads(done.stdout)["status"] == "ok"
         plain = [*asked[: asked.index("--tls-ca")], "--timeout", "1", "get", "greeting"]
-        assert subprocess.run(plain, check=False, capture_output=True).returncode == 1
+        assert subprocess.run(plain, check=False, capture_output=True).returncode == 3
     finally:
         down(where)
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("role", ["data", "leaderless"])
-def test_nodes_of_another_role_are_started(tmp_path: Path, role: str) -> None:
+def test_nodes_of_another_role_are_started(
+    tmp_path: Path, role: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     where = tmp_path / "play"
     words = ["--dir", str(where), "--nodes", "3", "--role", role, "--port", str(free_ports(6))]
     try:
         assert cli.main(["cluster", "up", *words]) == 0
         assert load(where).role == role
+        told = capsys.readouterr().out.partition("speak to it:  python ")[2].partition("\n")[0]
+        first = shlex.split(told)
+        asked = [*first[:4], "--timeout", "60", *first[4:]]
+        done = subprocess.run([sys.executable, *asked], check=True, capture_output=True)
+        if role == "data":
+            operations = [["append", "greeting", "hello"], ["r", "greeting", ["hello"]]]
+            assert json.loads(done.stdout)["value"] == operations
         client = [sys.executable, "-m", "cluster.client", "--nodes", load(where).addresses]
         client += ["--token-file", str(where / "token"), "--timeout", "60"]
         subprocess.run([*client, "put", "x", "1"], check=True, capture_output=True)
@@ -95,6 +105,37 @@ def test_nodes_of_another_role_are_started(tmp_path: Path, role: str) -> None:
         assert down(where) == ["n1", "n2", "n3"]
     finally:
         down(where)
+
+
+@pytest.mark.real
+def test_a_node_that_ends_is_told_with_its_last_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = tmp_path / "play"
+    words = ["--dir", str(where), "--nodes", "1", "--port", str(free_ports(2))]
+    try:
+        assert cli.main(["cluster", "up", *words, "--arg=--no-such-option"]) == 3
+        said = capsys.readouterr().err
+        assert "n1 does not run any more; its log " in said and str(where / "n1.log") in said
+        assert "--no-such-option" in said.partition("ends with: ")[2]
+        assert f"harness cluster down --dir {where}" in said and "it is not so" not in said
+    finally:
+        down(where)
+
+
+def test_a_cluster_without_a_leader_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes that run and serve, and never agree."""
+    answers = {"/health": {"status": 200}, "/status": {"role": "candidate"}}
+    monkeypatch.setattr(playground, "_start", lambda where, found, node, arguments: None)
+    monkeypatch.setattr(playground, "_pids", lambda where, node: [1])
+    monkeypatch.setattr(playground, "_get", lambda where, node, path: answers[path])
+    monkeypatch.setattr(playground, "READY_WITHIN_S", 0.0)
+    where = tmp_path / "play"
+    with pytest.raises(SetupError) as told:
+        up(where, nodes=1, port=free_ports(2), arguments=[])
+    assert str(told.value).startswith("after 0 s no node leads: n1 is candidate; its log ")
 
 
 def test_a_foreign_file_signals_no_process(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from harness.spec import TestSpec
 FOUND: dict[str, tuple[str, dict[str, Any]]] = {
     "A29b": ("read-your-writes", {"workload": "sessions", "nemesis": ("partition",), "seed": 0,
                                   "time_limit_s": 3.0, "db_options": {"read_mode": "session"}}),
+    "A29c": ("too-stale", {"nemesis": ("partition",), "seed": 0, "time_limit_s": 5.0,
+                           "db_options": {"read_mode": "bounded", "staleness_s": 0.3}}),
     "A49e": ("two-holders", {"workload": "lease", "nemesis": ("clock-bounded",), "seed": 1,
                              "time_limit_s": 9.0, "workload_options": {"keys": 1}}),
 }  # fmt: skip

@@ -16,7 +16,9 @@ class Memory:
     """Links, processes and clocks as plain state; traffic is made by ``talk``."""
 
     name = "memory"
-    abilities = frozenset({"links", "packets", "kill", "pause", "clock", "disk", "membership"})
+    abilities = frozenset(
+        {"links", "packets", "kill", "pause", "clock", "disk", "files", "membership"}
+    )
 
     def __init__(self) -> None:
         self.nodes = NODES

@@ -220,6 +220,22 @@ def test_members_leave_and_join_but_never_a_majority() -> None:
     run(main())
 
 
+def test_a_member_whose_sound_disk_the_voters_need_does_not_leave() -> None:
+    class Damaged(Memory):
+        def damaged(self) -> list[str]:
+            return ["n1", "n2"]
+
+    async def main() -> None:
+        db, (made,) = Members(), compose("membership")
+        ctx = context(Damaged(), db)
+        kept = await made.inject(ctx, planned("membership", targets="n3"))
+        assert kept.outcome == "skipped" and "n1, n2" in str(kept.evidence) and db.now == NODES
+        left = await made.inject(ctx, planned("membership", id=2, targets="n2"))
+        assert left.outcome != "skipped" and "n2" not in db.now
+
+    run(main())
+
+
 def test_a_users_fault_injects_yields_and_heals_per_node() -> None:
     said: list[str] = []
 

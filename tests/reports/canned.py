@@ -15,6 +15,7 @@ import msgspec
 
 from checkers.core.verdict import Because, Finding, Result, Verdict
 from checkers.history import Event, Fault, History, write_jsonl
+from checkers.judges.recovery import recovery
 
 MS = 1_000_000
 STARTED = "2026-11-22T18:00:00Z"
@@ -322,6 +323,11 @@ def two_holders(path: Path) -> Path:
     return write_run(path, history, [result], changes={"workload": "lock", "duration_ns": 60 * MS})
 
 
+def returned(history: History, declared_s: float) -> Result:
+    """How soon the system answered again, as the harness measures it."""
+    return msgspec.structs.replace(recovery(declared_s=declared_s)(history), elapsed_s=0.002)
+
+
 def valid(path: Path) -> Path:
     """VALID, well exercised."""
     recorder = Recorder()
@@ -332,8 +338,37 @@ def valid(path: Path) -> Path:
                reason=f"{history.op_count} operations on 5 keys have a legal order."),
         Result("availability", Verdict.VALID, reason="98.1% of operations succeeded.",
                elapsed_s=0.003),
+        returned(history, 20),
+        Result("leftovers", Verdict.VALID, stats={"clean_s": 1.2, "bound_s": 30.0, "left": ""},
+               reason="1.200 s after healing nothing of the faults was left in the nodes; "
+               "30 s are declared"),
     ]  # fmt: skip
     return write_run(path, history, results)
+
+
+def slow_return(path: Path) -> Path:
+    """VALID, but after a partition nothing was answered for 4 s, and 3 s are declared."""
+    recorder = Recorder()
+    for number in range(120):
+        begin = 100.0 * number
+        late = 2000 <= begin < 9000
+        if not 4000 <= begin < 5000:
+            recorder.op(number if late else number % 3, "write", begin, begin + 40, asked=number,
+                        type="info" if late else "ok", node=NODES[number % 3],
+                        error="timed out" if late else None)  # fmt: skip
+    faults = [
+        Fault(1, "partition", 2000 * MS, 4000 * MS, [["n1"], ["n2", "n3"]], ["n1", "n2", "n3"],
+              "installed", {"dropped_messages": 12}),
+        Fault(2, "kill", 10_000 * MS, 10_500 * MS, None, ["n2"], "installed", {"exit_signal": 9}),
+    ]  # fmt: skip
+    history = recorder.history(faults=faults)
+    left = Result("leftovers", Verdict.VALID, stats={"clean_s": None, "bound_s": 4.0,
+                  "left": "group g-n1 has intents of n2.1f.7 at n3"},
+                  reason="4.000 s after healing there was still: group g-n1 has intents of n2.1f.7 "
+                  "at n3; BEYOND the bound, 4 s are declared")  # fmt: skip
+    reasons = ["once nothing was answered within 3 s of a healing, as declared"]
+    return write_run(path, history, [returned(history, 3), left], weak=reasons,
+                     changes={"duration_ns": 12_000 * MS})  # fmt: skip
 
 
 def weak(path: Path) -> Path:
@@ -501,7 +536,7 @@ RUNS: dict[str, Callable[[Path], Path]] = {
     run.__name__: run
     for run in (
         stale_read, read_skew, lost_elements, two_holders, broken_invariant, valid, weak, unknown,
-        crashed_checker,
+        slow_return, crashed_checker,
         not_judged, torn, no_history, without_times, hostile,
     )
 }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import canned
 import pytest
@@ -20,6 +21,7 @@ from reports.operations import concurrency, inside_faults, operations, timed
 from reports.page import full_page, page
 from reports.palette import fault_slots
 from reports.performance import bucket_width, performance
+from reports.returns import returns
 from reports.run_directory import read_run
 from reports.svg import cycle, sequence
 from reports.svg.axis import BrokenAxis
@@ -493,3 +495,41 @@ def embedded_texts(html: str) -> dict[str, list[str]]:
     data = json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', html)[1])  # type: ignore[index]
     raw = unpack(data["blob"])
     return json.loads(raw[sum(size for _, size in data["columns"]) :])
+
+
+# Return of service --------------------------------------------------------------------------------
+
+
+def test_what_a_database_declares_is_beside_what_was_measured(tmp_path: Path) -> None:
+    good, late = page_of("valid", tmp_path / "a"), page_of("slow_return", tmp_path / "b")
+    assert "3 of 3 healings: an answer within the 20 s declared." in good
+    assert '<p class="alarm">' not in good.split('id="return-of-service"')[1]
+    assert "1 of 2 healings: no answer within the 3 s declared." in late
+    assert "✕ BEYOND what is declared" in late and 'class="return-late"' in late
+    assert "still: group g-n1 has intents of n2.1f.7 at n3" in late
+    assert "1 BEYOND the 3 s declared" in late, "the first screen says so too"
+
+
+def test_without_a_declared_bound_the_time_is_shown_and_not_judged(tmp_path: Path) -> None:
+    run = read_run(canned.slow_return(tmp_path / "register" / "r"))
+    stats = run.results[0].stats
+    for name in ("bound_s", "beyond"):
+        stats.pop(name)
+    for row in stats["recoveries"]:
+        del row["judged"]
+    found = returns(run)
+    assert found is not None and found.bound == "none" and not found.beyond
+    assert {row.verdict for row in found.rows} == {"nothing is declared"}
+
+
+@pytest.mark.parametrize(
+    "recoveries",
+    [None, 7, [], [7], [{"fault": []}], [{"fault": 99}], [{"fault": 1, "recovery_s": "x"}],
+     [{"fault": 1, "nodes": 5, "groups": {"<b>": float("nan")}, "returned_at_s": -1}]],
+)  # fmt: skip
+def test_a_damaged_measurement_of_returns_breaks_no_page(recoveries: Any, tmp_path: Path) -> None:
+    run = read_run(canned.slow_return(tmp_path / "register" / "r"))
+    run.results[0].stats["recoveries"] = recoveries
+    found = returns(run)
+    assert found is None or found.rows[0].took == "never"
+    assert "Return of service" in page(run) or found is None

@@ -245,6 +245,26 @@ def test_a_bounded_read_asks_the_leader_only_when_too_much_time_has_passed() -> 
     assert session._core.node == node
 
 
+def test_a_read_at_a_revision_that_a_node_has_not_reached_is_refused_there() -> None:
+    """The answers to reads name revisions that can be read, though no key changed at them."""
+    world = world_of()
+    node = follower_of(world)
+    session = world.session("c1", timeout_ns=3 * SECOND)
+    ask(world, "put", "x", 1, session=session)
+    world.run_for(SECOND)
+    seen = session._core.revision
+    assert ask(world, "get", "x", seen, session=session) == 1
+    others = [other for other in world.nodes if other != node]
+    world.network.set_links({(node, other): CUT for other in others})
+    ask(world, "put", "x", 2, session=session)
+    newer = session._core.revision
+    said = ask(world, "get", "x", newer, session=session, mode="stale", to=node)
+    assert said.startswith(f"fail: future-revision: revision {newer} is not reached yet; ")
+    assert ask(world, "get", "x", newer, session=session) == 2
+    said = ask(world, "range", "", {"revision": newer + 1000}, session=session)
+    assert f"future-revision: revision {newer + 1000}" in said
+
+
 def test_an_unknown_mode_names_those_there_are() -> None:
     world = world_of()
     said = ask(world, "get", "x", mode="linear")

@@ -39,13 +39,13 @@ class Groups:
 
     def export(self) -> Any:
         machine = self.machines["g-n1"]
-        return machine.read(Command("p-export", "p0", (1,)))[1]
+        return machine.read(Command("p-export", "p0", (1, 0, 1 << 20)))[1]
 
 
 def test_a_move_a_split_and_a_merge_break_nothing() -> None:
     made = Groups()
     made.do("g-n1", "p-freeze", "p0", 1)
-    made.do("g-n2", "p-adopt", "p0", 2, "ranges", "", None, made.export())
+    made.do("g-n2", "p-adopt", "p0", 2, "ranges", "", None, *made.export())
     made.do("g-n1", "p-drop", "p0", 1)
     made.do("g-n2", "p-split", "p0", 2, "m", "p0", "p1")
     made.do("g-n2", "p-merge", "p0", 3, "p1", 3, "p0")
@@ -58,7 +58,7 @@ def test_two_groups_that_act_for_a_partition() -> None:
     frozen.do("g-n1", "p-freeze", "p0", 1)
     data = frozen.export()
     with pytest.raises(Broken, match="one-acting-owner"):
-        made.do("g-n2", "p-adopt", "p0", 2, "ranges", "", None, data)
+        made.do("g-n2", "p-adopt", "p0", 2, "ranges", "", None, *data)
 
 
 @pytest.mark.parametrize("scheme", ["ranges", "slots"])

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from cluster.config import MS, ClusterConfig
+from cluster.data.isolation_levels import LEVELS
 from cluster.simulation.data_leftovers import left_over
 from cluster.simulation.faults.table import KINDS, OF_DATA
 from cluster.simulation.liveness import heal
 from cluster.simulation.profiles import TRANSACTIONS, Wishes, draw
+from cluster.simulation.sessions import ClientEvent
 from cluster.simulation.swarm import run_swarm
 from cluster.simulation.world import SECOND, World
 from cluster.wire import Command
 from harness.campaign.explore import conclude, job_of
+from harness.campaign.patterns import judge_transactions
+from harness.campaign.scans import scan_problem, scans_as_reads
 from harness.campaign.seed_runs import SeedSpec
 from harness.errors import UsageError
 
@@ -105,3 +110,71 @@ def test_faults_of_partitions_are_asked_for_at_a_node() -> None:
     call = world.session("operator").submit(Command("partition-move", "p00000", ("g-n4",)))
     assert world.run_until(lambda: bool(call.status), 10 * SECOND)
     assert call.status == "ok"
+
+
+# -- levels and scans ------------------------------------------------------------------------------
+
+
+def test_a_seed_draws_a_level_scans_and_how_large_parts_are() -> None:
+    drawn = [draw(seed, Wishes(workload=TRANSACTIONS)) for seed in range(60)]
+    assert {each.isolation for each in drawn} == {*LEVELS}
+    assert {each.scans for each in drawn} == {0.0, 0.2, 0.5}
+    assert {each.config.partition_part_bytes for each in drawn} == {200, 512 * 1024}
+    plain = draw(5)
+    assert (plain.isolation, plain.scans) == ("strict-serializable", 0.0)
+
+
+@pytest.mark.parametrize("isolation", [*LEVELS])
+def test_transactions_of_each_level_scan_and_find_nothing(isolation: str) -> None:
+    options = draw(5, Wishes(workload=TRANSACTIONS, faults=("crash",), nodes=3))
+    options = msgspec.structs.replace(
+        options, isolation=isolation, scans=0.5, clients=4, think_ns=5 * MS
+    )
+    run = run_swarm(5, role="data", options=options, duration_ns=1_500 * MS)
+    outcome, results = conclude(run)
+    assert outcome.verdict.exit_code == 0, outcome.line
+    assert results[0].stats["consistency_models"] == [isolation]
+    done = [event for event in run.events if event.f == "txn" and event.type == "ok"]
+    scanned = [rows for each in done for kind, _, rows in each.value if kind == "scan"]
+    assert any(scanned), "no scan found a list"
+
+
+def seen(process: str, type: str, time_ns: int, value: Any) -> ClientEvent:
+    return ClientEvent(time_ns, process, type, "txn", "", value)
+
+
+def test_a_scan_is_a_read_of_each_key_that_transactions_name() -> None:
+    asked = [["append", "a", 1], ["r", "c", None], ["scan", ["a", "c"], None]]
+    done = [["append", "a", 1], ["r", "c", [7]], ["scan", ["a", "c"], [["a", [1]]]]]
+    other = [["append", "b", 2]]
+    events = [
+        seen("c1", "invoke", 1, asked), seen("c1", "ok", 2, done),
+        seen("c2", "invoke", 3, other), seen("c2", "info", 4, other),
+    ]  # fmt: skip
+    invoked, ended, *rest = scans_as_reads(events)
+    assert invoked.value[2:] == [["r", "a", None], ["r", "b", None]]
+    assert ended.value == [["append", "a", 1], ["r", "c", [7]], ["r", "a", [1]], ["r", "b", None]]
+    assert rest == events[2:]
+    assert scan_problem(events) == ""
+
+
+@pytest.mark.parametrize("rows", [[["b", [1]], ["a", [2]]], [["a", [1]], ["a", [1]]], [["c", []]]])
+def test_a_scan_gives_each_key_of_its_range_once_and_in_order(rows: Any) -> None:
+    scan = [["scan", ["a", "c"], None]]
+    events = [seen("c1", "invoke", 1, scan), seen("c1", "ok", 2, [["scan", ["a", "c"], rows]])]
+    result = judge_transactions(events)
+    assert not result.valid and "a scan from 'a' to 'c' gives the keys" in result.reason
+
+
+def test_what_one_level_allows_the_next_forbids() -> None:
+    """Write skew, whose reads are scans: the second one misses what the first has written."""
+    one = [["scan", ["a", "c"], []], ["append", "a", 1]]
+    other = [["scan", ["a", "c"], []], ["append", "b", 2]]
+    last = [["scan", ["a", "c"], [["a", [1]], ["b", [2]]]]]
+    events = [
+        seen("c1", "invoke", 1, one), seen("c2", "invoke", 2, other),
+        seen("c1", "ok", 5, one), seen("c2", "ok", 6, other),
+        seen("c3", "invoke", 7, last), seen("c3", "ok", 8, last),
+    ]  # fmt: skip
+    assert judge_transactions(events, isolation="snapshot-isolation").valid
+    assert not judge_transactions(events).valid

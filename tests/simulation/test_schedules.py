@@ -83,6 +83,11 @@ def test_a_schedule_is_one_run() -> None:
         ("nodes n1\ntxn c1 w x", 2, "expected r KEY, w KEY VALUE or append KEY VALUE, not 'w x'"),
         ("nodes n1\ntxn c1 if x then r x", 2, "not 'r x'"),
         ("nodes n1\nsnapshot c1 x", 2, "expected a client and two keys or more"),
+        ("nodes n1\nguarded c1 l 1", 2, "this client never had the lock 'l'"),
+        ("nodes n1\ndamage n1", 2, "damage takes a node and a kind"),
+        ("nodes n1\ndamage n1 cut x", 2, "flip may take a text"),
+        ("nodes n1 n2 n3\ndamage n1 flip plums", 2, "the log of n1 cannot be damaged so"),
+        ("nodes n1\nundisturbed n1", 2, "n1 does not lead"),
         ("nodes n1\nlock c1 l 1s @n7", 2, "there is no node 'n7' to ask"),
     ],
 )

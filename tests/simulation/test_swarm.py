@@ -12,7 +12,15 @@ import pytest
 from checkers.core.verdict import Verdict
 from cluster.ablations.registry import all_ablations, find
 from cluster.simulation.faults.table import ASKED_FOR, KINDS, faults_of
-from cluster.simulation.profiles import KEY_WORKLOADS, PROFILES, Wishes, draw
+from cluster.simulation.profiles import (
+    FAULTS_AT_ONCE,
+    KEY_WORKLOADS,
+    PROFILES,
+    TRANSACTIONS,
+    SwarmOptions,
+    Wishes,
+    draw,
+)
 from cluster.simulation.swarm import run_swarm
 from harness.campaign.explore import (
     Exploration,
@@ -193,3 +201,34 @@ def test_the_table_of_what_seeds_find_is_measured() -> None:
     text = table(rows)
     assert f"| {missed.ablation} | no | none of 5 |  |" in text
     assert text.endswith("Found by seeds alone: 1 of 2 (50%).")
+
+
+#: 37 of 100 seeds were idle with these.
+MANY = faults_of("partition,kill,pause,clock,packets,disk,membership")
+
+
+def faults_at_once(options: SwarmOptions) -> float:
+    return len(options.faults) * options.duration_ns / options.interval_ns
+
+
+def test_many_kinds_of_faults_share_the_time() -> None:
+    for seed in range(40):
+        drawn = draw(seed)
+        for few in (("pause",), ("crash", "crash-many", "partition")):
+            assert draw(seed, Wishes(faults=few)).interval_ns == drawn.interval_ns
+        many = draw(seed, Wishes(faults=MANY))
+        assert many.interval_ns >= drawn.interval_ns
+        assert faults_at_once(many) <= max(FAULTS_AT_ONCE)
+        assert faults_at_once(draw(seed, Wishes(workload=TRANSACTIONS))) <= max(FAULTS_AT_ONCE)
+        assert msgspec.structs.replace(many, faults=(), interval_ns=1) == msgspec.structs.replace(
+            drawn, faults=(), interval_ns=1
+        )
+
+
+@pytest.mark.parametrize("seed", [2, 6, 17])
+def test_a_seed_with_many_kinds_of_faults_counts(seed: int) -> None:
+    run = run_swarm(seed, faults=MANY)
+    assert all(run.injected.values()), "each kind happens"
+    outcome, _ = conclude(run)
+    assert outcome.verdict is Verdict.VALID
+    assert not outcome.idle

@@ -10,6 +10,7 @@ import pytest
 from echo_core import Caller, EchoCore, echo, echo_view
 
 from cluster.simulation.disk import DiskProfile
+from cluster.simulation.heap import EventHeap
 from cluster.simulation.network import LinkFault, NetworkProfile
 from cluster.simulation.world import MS, SECOND, World
 
@@ -263,3 +264,17 @@ def test_a_seed_is_the_same_run_in_every_process(hash_seed: str) -> None:
         check=True,
     )
     assert done.stdout.strip() == eventful(7)
+
+
+def test_events_run_until_something_waits() -> None:
+    heap, waiting, done = EventHeap(), [], []
+    for number in range(6):
+        heap.push(number, done.append, number)
+    heap.push(2, waiting.append, "a task")
+    assert heap.step_until(waiting, 64)
+    assert done == [0, 1, 2]
+    assert heap.now_ns == 2
+    assert heap.step_until([], 2)
+    assert done == [0, 1, 2, 3, 4], "no more than asked for"
+    assert heap.step_until([], 64)
+    assert not heap.step_until([], 64), "there is none left"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -153,12 +154,13 @@ def on_threads(
         def predicate(thread: int | str) -> bool:
             return thread in chosen
 
+    @cache
+    def mask_among(concurrency: int) -> int:
+        threads = (*range(concurrency), NEMESIS)
+        return sum(1 << at for at, thread in enumerate(threads) if predicate(thread))
+
     def mask_of(context: Context) -> int:
-        mask = 0
-        for thread in range(context.concurrency + 1):
-            if predicate(NEMESIS if thread == context.concurrency else thread):
-                mask |= 1 << thread
-        return mask
+        return mask_among(context.concurrency)
 
     return OnThreads(lift(generator), mask_of)
 

@@ -22,6 +22,21 @@ LABEL = "splitbrain.run"
 API_TIMEOUT_S = 30
 
 
+class NoDaemon(SetupError):
+    """Docker's daemon cannot be asked.
+
+    Args:
+        lacks: what is wrong: what the daemon does.
+        get: what to do about it.
+        said: the client's words.
+    """
+
+    def __init__(self, lacks: str, get: str, said: str) -> None:
+        needs = f"the environment docker needs Docker's daemon, and it {lacks}"
+        super().__init__(f"{needs}: {get}, or use --env local [{said[:160]}]")
+        self.lacks, self.get = lacks, get
+
+
 class _Clients(threading.local):
     """A client for each thread, made when the thread first asks."""
 
@@ -44,6 +59,26 @@ class Daemon:
     def api(self) -> Any:
         """This thread's client."""
         return self._clients.api
+
+    def version(self) -> str:
+        """The engine's version.
+
+        Raises:
+            NoDaemon: it does not answer, or not to this user.
+        """
+        with said_by_docker("asking for the version"):
+            return str(self.api.version()["Version"])
+
+    def image(self, name: str) -> dict[str, Any] | None:
+        """What Docker knows of an image; None if it has none of this name."""
+        import docker.errors
+
+        try:
+            with said_by_docker("looking for images"):
+                found: dict[str, Any] = self.api.inspect_image(name)
+        except docker.errors.NotFound:
+            return None
+        return found
 
     def exec(
         self, container: str, argv: Sequence[str], env: Mapping[str, str] | None = None
@@ -110,21 +145,19 @@ def _connect() -> Any:
         found = docker.APIClient(version="auto", timeout=API_TIMEOUT_S, **settings)
         found.ping()
     except (docker.errors.DockerException, OSError, ValueError) as error:
-        raise SetupError(_no_daemon(str(error))) from error
+        raise _no_daemon(str(error)) from error
     return found
 
 
-def _no_daemon(said: str) -> str:
+def _no_daemon(said: str) -> NoDaemon:
     if "ermission denied" in said:
-        return (
-            "the environment docker may not speak to Docker's daemon (permission denied): "
-            "join its group with `sudo usermod -aG docker $USER` and log in again, or use sudo"
-        )
-    return (
-        "the environment docker needs Docker's daemon, and it does not answer: start it with "
-        "`sudo systemctl start docker` (or install it: `sudo apt-get install docker.io`), "
-        f"or use --env local [{said[:160]}]"
+        get = "join its group with `sudo usermod -aG docker $USER` and log in again, or use sudo"
+        return NoDaemon("refuses this user (permission denied)", get, said)
+    get = (
+        "start it with `sudo systemctl start docker` (or install it: `sudo apt-get install "
+        "docker.io`)"
     )
+    return NoDaemon("does not answer", get, said)
 
 
 @contextlib.contextmanager

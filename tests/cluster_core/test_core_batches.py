@@ -1,0 +1,199 @@
+"""What a busy replica does with many requests: batches in turns, steps, bounds that cost little."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from core_pump import Pump, get, put
+
+from cluster.channel.request_batch import FEW_UNDER_WAY, MANY_GATHERED, RequestBatch
+from cluster.config import ClusterConfig
+from cluster.core.replica import STEP_ENTRIES
+from cluster.core.replicated_state import LARGE_BYTES
+from cluster.ports import Effect
+from cluster.wire import Request
+
+
+def ask_many(pump: Pump, first: int, count: int, *, size: int = 1) -> None:
+    """So many writes of so many sessions arrive at n1 at once."""
+    requests = [
+        (i, Request(i, f"s{i}", 1, 1, put(f"k{i}", "x" * size)))
+        for i in range(first, first + count)
+    ]
+    pump._carry_out("n1", pump.nodes["n1"].on_clients(pump.now, requests))
+
+
+# Request Batch
+
+
+def test_a_batch_goes_when_few_are_under_way_or_as_many_have_gathered() -> None:
+    batch, few, many = RequestBatch(), FEW_UNDER_WAY, MANY_GATHERED
+    assert batch.is_worth_a_round(1, 0, writing=False)
+    assert batch.is_worth_a_round(1, few, writing=False)
+    assert not batch.is_worth_a_round(few, few + 1, writing=False)
+    assert batch.is_worth_a_round(few + 1, few + 1, writing=False)
+    assert not batch.is_worth_a_round(many - 1, 1, writing=True)
+    assert batch.is_worth_a_round(many, many, writing=True)
+    assert not batch.is_worth_a_round(many, many + 1, writing=True)
+
+
+def test_what_gathers_waits_for_the_commit_of_what_is_under_way() -> None:
+    pump = Pump(3)
+    pump.elect("n1")
+    log = pump.nodes["n1"].consensus.log
+    before = log.last_index
+    ask_many(pump, 0, 20)
+    assert log.last_index == before + 20
+    ask_many(pump, 20, 5)
+    assert log.last_index == before + 20, "five went, beside twenty that are not committed"
+    pump.deliver_all()
+    assert log.last_index == before + 25
+    assert [pump.answer(i).status for i in range(25)] == ["ok"] * 25  # type: ignore[union-attr]
+
+
+def test_as_many_as_are_under_way_go_beside_them_though_the_disk_is_busy() -> None:
+    pump = Pump(3)
+    pump.elect("n1")
+    pump.auto_sync = False
+    log, store = pump.nodes["n1"].consensus.log, pump.stores["n1"]
+    before = log.last_index
+    many = MANY_GATHERED + 5
+    ask_many(pump, 0, many)
+    ask_many(pump, many, many - 1)
+    assert (log.last_index, len(store.queue)) == (before + many, 1)
+    ask_many(pump, 2 * many - 1, 1)
+    assert (log.last_index, len(store.queue)) == (before + 2 * many, 2)
+    for _ in range(20):
+        for name in pump.names:
+            pump.sync(name)
+        pump.deliver_all()
+    answers = [pump.answer(i) for i in range(2 * many)]
+    assert [answer and answer.status for answer in answers] == ["ok"] * 2 * many
+
+
+# Steps
+
+
+class SteppedPump(Pump):
+    """Its hosts ask for writes and messages first, and then for what is applied."""
+
+    steps = 0
+
+    def restart(self, name: str) -> None:
+        super().restart(name)
+        self.nodes[name].in_steps = True
+
+    def _carry_out(self, name: str, effects: list[Effect]) -> None:
+        wanted, self.auto_sync = self.auto_sync, False
+        super()._carry_out(name, effects)
+        node = self.nodes[name]
+        if node.unfinished is not None:
+            self.steps += 1
+            super()._carry_out(name, node.more(self.now))
+        assert node.unfinished is None and node.more(self.now) == []
+        self.auto_sync = wanted
+        if wanted:
+            self.sync(name)
+
+
+def play(pump: Pump) -> list[object]:
+    """A random schedule with crashes; everything that is seen of it."""
+    rng = random.Random(7)
+    pump.elect("n1")
+    asked = 0
+    for _ in range(60):
+        count = rng.choice((1, 3, 12, 30))
+        ask_many(pump, asked, count)
+        asked += count
+        pump.ask("n1", get("k1"))
+        for _ in range(rng.randint(0, 40)):
+            if pump.wire:
+                pump.deliver(rng.randrange(len(pump.wire)))
+        if rng.random() < 0.1:
+            pump.crash("n3")
+            pump.restart("n3")
+    pump.run(500_000_000)
+    hashes = [node.state_hash() for node in pump.nodes.values()]
+    assert len(set(hashes)) == 1
+    return [pump.replies, pump.notes, pump.timers, hashes]
+
+
+def test_a_core_in_steps_does_the_same_in_the_same_order() -> None:
+    config = ClusterConfig(snapshot_entries=50, snapshot_keep_entries=10)
+    stepped = SteppedPump(3, config=config)
+    assert play(stepped) == play(Pump(3, config=config))
+    assert stepped.steps > 20
+
+
+def test_writes_and_messages_come_before_what_is_applied() -> None:
+    pump = Pump(3)
+    pump.elect("n1")
+    ask_many(pump, 0, STEP_ENTRIES)
+    pump.deliver_all()  # committed at n1; the others learn it from what comes next
+    follower = pump.nodes["n2"]
+    follower.in_steps = True
+    applied = follower.applied
+    ask_many(pump, 100, 1)
+    (message,) = [m for _, to, m in pump.wire if to == "n2"]
+    first = follower.on_message(pump.now, "n1", message)
+    assert [type(effect).__name__ for effect in first] == ["Append", "Send"]
+    assert follower.applied == applied and follower.unfinished is not None
+    with pytest.raises(AssertionError, match="has not applied what it committed"):
+        follower.on_tick(pump.now)
+    follower.more(pump.now)
+    assert follower.applied == applied + STEP_ENTRIES
+
+
+# Bounds
+
+
+def test_those_that_wait_are_counted_anew_when_the_bound_is_used_up() -> None:
+    pump = Pump(3, config=ClusterConfig(pending_max=3))
+    pump.elect("n1")
+    for i in range(10):  # each is answered before the next comes
+        assert pump.do("n1", put("x", i), seq=1, session=f"a{i}").status == "ok"
+    pump.isolate("n1")
+    ids = [pump.ask("n1", put("x", i), seq=1, session=f"b{i}") for i in range(5)]
+    answers = [pump.answer(id) for id in ids]
+    assert [a.status if a else "waits" for a in answers] == ["waits"] * 3 + ["retry"] * 2
+
+
+def test_a_large_state_waits_until_the_log_has_grown_as_large() -> None:
+    pump = Pump(1, config=ClusterConfig(snapshot_entries=10, snapshot_keep_entries=1))
+    pump.run(1_000_000_000)
+    node, size = pump.nodes["n1"], LARGE_BYTES // 10
+    taken = []
+    for number in range(60):
+        before = node.consensus.snapshot_index
+        ask_many(pump, number, 1, size=size)
+        if node.consensus.snapshot_index != before:
+            taken.append(number)
+    # ten entries after the start; ten after that, when a snapshot was still small; then, of a
+    # state of n values, n entries later
+    gaps = [after - before for before, after in zip([0, *taken], taken)]
+    assert gaps[0] <= 10 and gaps[1] == 10 and all(gap >= 18 for gap in gaps[2:]) and len(gaps) >= 3
+    newest = node.consensus.snapshot_index
+    pump.crash("n1")
+    pump.restart("n1")
+    pump.run(1_000_000_000)
+    again = pump.nodes["n1"]
+    assert again.applied > 60 and again.consensus.snapshot_index == newest
+
+
+def test_nodes_with_a_large_state_do_not_all_take_their_snapshots_at_once() -> None:
+    config = ClusterConfig(snapshot_entries=10, snapshot_keep_entries=1)
+    pump, size = Pump(3, config=config), LARGE_BYTES // 10
+    pump.elect("n1")
+    taken: dict[str, list[int]] = {name: [] for name in pump.names}
+    for number in range(120):
+        ask_many(pump, number, 1, size=size)
+        pump.deliver_all()
+        for name, node in pump.nodes.items():
+            index = node.consensus.snapshot_index
+            if index and index not in taken[name][-1:]:
+                taken[name].append(index)
+    small = 2  # the first ones are of a small state
+    late = [set(indexes[small:]) for indexes in taken.values()]
+    assert all(late), taken
+    assert not late[0] & late[1] and not late[0] & late[2] and not late[1] & late[2], taken

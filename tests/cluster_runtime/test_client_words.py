@@ -1,0 +1,132 @@
+"""`python -m cluster.client` for a newcomer: what each mistake is answered with, and exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from processes import WITHIN_S, Cluster, eventually
+
+from cluster.client.__main__ import main
+from cluster.client.session import Complete
+from cluster.client.words import code_of
+
+#: a port on which nothing listens
+NOWHERE = ["--timeout", "0.2", "--nodes", "n1=127.0.0.1:1"]
+
+
+@pytest.mark.parametrize(
+    ("status", "answered", "code"),
+    [("ok", True, 0), ("fail", True, 1), ("fail", False, 3), ("unknown", False, 2)],
+)
+def test_an_outcome_has_its_exit_code(status: str, answered: bool, code: int) -> None:
+    assert code_of(Complete(1, status, answered=answered)) == code
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["get", "x"], ["put", "x", "1"], ["range", ""], ["txn", "{}"], ["watch", "x"],
+        ["watch", "x", "--after", "7"], ["lease", "list"], ["lease", "grant", "5"],
+        ["lock", "x", "--", "true"], ["elect", "x", "me", "--", "true"], ["member", "list"],
+        ["transfer"], ["compact", "3"], ["snapshot", "save", "FILE"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_without_a_node_each_command_ends_with_3(words: list[str], tmp_path: Path) -> None:
+    file = str(tmp_path / "keys")
+    assert main([*NOWHERE, *(file if word == "FILE" else word for word in words)]) == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_an_admin_endpoint_status_ends_with_3() -> None:
+    assert main(["--timeout", "0.2", "--admin", "127.0.0.1:1", "status"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "the following arguments are required: COMMAND; see python -m cluster.client --help"),
+        (["putt", "x", "1"], "there is no 'putt' here; did you mean put?"),
+        (["lease", "grand", "5"], "there is no 'grand' here; did you mean grant?"),
+        (["get", "x", "--mode", "linear"], "there is no 'linear' here; "),
+        (["lock"], "the following arguments are required: NAME; see "),
+        (["lock", "job", "--"], "lock: nothing comes after --, where a command should be"),
+        (["lease", "grant", "nan"], "'nan' is no number of seconds, 0 or above"),
+        (["lock", "job", "--ttl", "-1"], "'-1' is no number of seconds, 0 or above"),
+        (["--timeout", "-1", "get", "x"], "'-1' is no number of seconds, 0 or above"),
+        (["get", "x", "--staleness", "inf"], "'inf' is no number of seconds, 0 or above"),
+        (["status"], "status needs --admin HOST:PORT"),
+        (["snapshot", "restore", "/nowhere/keys"], "/nowhere/keys cannot be read: No such file"),
+        (["txn", "[]"], "txn takes a JSON object, not '[]'"),
+        (["get", "x", "--node", "n9"], "--node 'n9' is not in --nodes n1"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_254(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*NOWHERE, *words]) == 254
+    said = capsys.readouterr()
+    assert sentence in said.err and said.err.count("\n") == 1 and not said.out
+
+
+def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    told = capsys.readouterr().out
+    assert ended.value.code == 0
+    for word in ("examples:", "lock nightly-job -- ./job.sh", "Exit codes: 0 ok; 1 refused"):
+        assert word in told
+
+
+@pytest.mark.real
+def test_a_lock_without_a_command_says_how_to_end_it(tmp_path: Path) -> None:
+    with Cluster(tmp_path, nodes=("n1",)) as cluster:
+        cluster.leader()
+        nodes = ",".join(f"{n}={a}" for n, a in cluster.addresses.items())
+        client = [sys.executable, "-m", "cluster.client", "--timeout", "60", "--nodes", nodes]
+
+        def holders() -> int:
+            asked = [*client, "range", "lock/", "--count-only"]
+            done = subprocess.run(asked, capture_output=True, text=True, timeout=WITHIN_S)
+            return done.stdout.count('"count": 1')
+
+        lock = [*client, "lock", "job", "--ttl", "60"]
+        holder = subprocess.Popen(lock, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert holder.stdout is not None and holder.stderr is not None
+        assert '"token"' in holder.stdout.readline()
+        said = holder.stderr.readline()
+        assert "held until you interrupt this (Ctrl-C)" in said and "-- COMMAND" in said
+        assert holders() == 1
+        holder.send_signal(2)
+        assert holder.wait(WITHIN_S) == 130
+        assert holder.stderr.read() == ""
+        eventually("the lock is free", lambda: holders() == 0)
+        failing = [*lock, "--", "sh", "-c", "kill -9 $$"]
+        assert subprocess.run(failing, capture_output=True, timeout=WITHIN_S).returncode == 137
+        missing = subprocess.run([*lock, "--", "/no/such"], capture_output=True, text=True)
+        assert missing.returncode == 254 and "'/no/such' cannot be run" in missing.stderr
+        eventually("the lock is free", lambda: holders() == 0)
+
+
+@pytest.mark.real
+def test_a_watch_begins_now_unless_it_is_told_when(tmp_path: Path) -> None:
+    with Cluster(tmp_path, nodes=("n1",)) as cluster:
+        cluster.leader()
+        nodes = ",".join(f"{n}={a}" for n, a in cluster.addresses.items())
+        client = [sys.executable, "-m", "cluster.client", "--timeout", "60", "--nodes", nodes]
+        subprocess.run([*client, "put", "w", "1"], check=True, capture_output=True)
+        watch = [*client, "watch", "w", "--events", "1"]
+        told = subprocess.run([*watch, "--after", "0"], capture_output=True, text=True)
+        assert '"value": 1' in told.stdout
+        watching = subprocess.Popen(watch, stdout=subprocess.PIPE, text=True)
+        ends_s = time.monotonic() + WITHIN_S
+        value = 1
+        while watching.poll() is None and time.monotonic() < ends_s:
+            value += 1  # again until the watch has begun
+            subprocess.run([*client, "put", "w", str(value)], check=True, capture_output=True)
+        seen = watching.communicate()[0]
+        assert '"type": "put"' in seen and '"value": 1,' not in seen
