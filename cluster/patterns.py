@@ -97,7 +97,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         6, "Majority Quorum", "consensus.majority_quorum",
         "Any two quorums share a node.",
-        "A11 A11c A11d A56 A57 A58 A60 A61 A67i A68b A68c A68g A68j",
+        "A11 A11c A11d A11e A56 A57 A58 A60 A61 A67i A68b A68c A68g A68j",
     ),
     _pattern(
         7, "Generation Clock", "clocks.generation_clock",
@@ -212,7 +212,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         27, "Emergent Leader", "gossip.emergent_leader",
         "All with one view name one leader, which acts only in a majority of the last view.",
-        "A52 A52b A52c",
+        "A52 A52b A52c A52d A52e",
     ),
     _pattern(
         28, "Single-Socket Channel", "channel.single_socket_channel",

@@ -672,16 +672,8 @@ class PushPull(GossipMessage, frozen=True, array_like=True, tag="g-pushpull"):
 
 
 class StableView(msgspec.Struct, frozen=True, array_like=True, tag="g-view"):
-    """A view that is agreed on: its number, and its members, the oldest first.
-
-    Role ``leaderless`` has two fields more.
-
-    Args:
-        id: its number.
-        members: its members.
-        before: the members before, while a change of members is under way; empty otherwise.
-        retired: the latest id that left, of each node that did.
-    """
+    """A view that is agreed on: its number, and its members, the oldest first. In role
+    ``leaderless`` also the members before, while they change, and the latest ids that left."""
 
     id: int = 0
     members: tuple[str, ...] = ()
@@ -836,14 +828,7 @@ class KeysOwed(LeaderlessMessage, frozen=True, array_like=True, tag="v-owed"):
 
 
 class KeysPage(LeaderlessMessage, frozen=True, array_like=True, tag="v-page"):
-    """(key, state) of the next keys that the receiver becomes a replica of.
-
-    Args:
-        stamp: the sender's.
-        after: as it was asked.
-        rows: the keys.
-        last: whether there are no more.
-    """
+    """(key, state) of the next keys that the receiver becomes a replica of; the last, or not."""
 
     after: str
     rows: tuple[tuple[str, bytes], ...]

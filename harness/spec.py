@@ -122,7 +122,11 @@ class TestSpec(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=False):
     client: Annotated[str, _flag("Client: module:Class; the database's own if not given.")] = ""
     db_options: Annotated[
         dict[str, Any],
-        _flag("Option of the database, `name=value`; may be given again.", "--db-option"),
+        _flag(
+            "Option of the database, `name=value`; may be given again. `harness list databases -v` "
+            "names them and their values.",
+            "--db-option",
+        ),
     ] = {}
     workload_options: Annotated[
         dict[str, Any],

@@ -28,5 +28,6 @@ ABLATION = Ablation(
     workload="siblings",
     checker="siblings",
     anomaly="lost",
+    random=False,
     real=False,
 )

@@ -26,6 +26,12 @@ after its request was forgotten is a write of its own.
 Invariants. Merging is a join: idempotent, commutative, associative. A state's context covers the
 dots of its siblings. No sibling disappears but by a write whose context covers it.
 
+A clock in its place loses writes. Which ones, to which other, with which stamps and why is in the
+report of
+
+    harness test --env sim --db-option role=leaderless --db-option versions=lww-wall \\
+        --workload siblings --nemesis clock
+
 What breaks without it. A35a: of concurrent writes the newest alone is kept. A35b: a write replaces
 what its coordinator has, whether or not the client had seen it. A35c: an actor without a life.
 

@@ -114,7 +114,7 @@ class LeaderlessNode:
     ) -> None:
         self.node = node_id
         self.founders = tuple(sorted(members))
-        self._seeds = tuple(seeds)
+        self.seeds = tuple(seeds)
         self.config = config if config is not None else ClusterConfig()
         self._parts, self._rng, self._clock = parts, rng, clock
         self._now_ns = 0
@@ -153,7 +153,7 @@ class LeaderlessNode:
             repair=self.repair,
             handoff=self.handoff,
             alive=self.group.trusts,
-            next_id=self._next_id,
+            next_id=self.next_id,
         )
         self.side = ReplicaSide(
             self.states,
@@ -161,33 +161,18 @@ class LeaderlessNode:
             stamps=self.stamps,
             group=self.group,
             outgoing=self.outgoing,
-            next_id=self._next_id,
+            next_id=self.next_id,
             is_busy=self.store.is_busy,
             actor=lambda: self.actor,
         )
         self.fence = parts.fence()
-        self.ring_member = self._make_ring_member(memory)
+        self.ring_member = _ring_member_of(self, memory, parts, self._rng)
         #: what is asked is numbered anew in each life: late answers to an earlier one are nobody's
         self._last_id = self._rng.between(1, LIVES)
         self._bounds: list[tuple[int, int]] = []
         self._timer_ns = 0
 
-    def _make_ring_member(self, memory: LeaderMemory) -> RingMember:
-        config, parts = self.config, self._parts
-        changes = make_changes(config, parts.changes)
-        leader = parts.leader(
-            self.node, incarnation=self.group.incarnation, memory=memory,
-            round_ns=config.gossip_round_ns, rng=self._rng, succession=changes,
-            attempt=parts.attempt, acceptor=parts.acceptor,
-        )  # fmt: skip
-        return RingMember(
-            states=self.states, rules=self.rules, group=self.group, outgoing=self.outgoing,
-            config=config, changes=changes, leader=leader, fetching=parts.fetching,
-            seeds=self._seeds, rng=self._rng, next_id=self._next_id,
-            reading=lambda: self.stamps.reading, renamed=self._rename,
-        )  # fmt: skip
-
-    def _rename(self) -> None:
+    def rename(self) -> None:
         """Keys were forgotten: later writes are counted under another name."""
         following = self._actors.actor(self.node, self._rng.between(1, LIVES))
         self.actor = self._actors.after_forgetting(self.actor, following)
@@ -207,7 +192,8 @@ class LeaderlessNode:
     def _next_dot(self, state: KeyState) -> Dot:
         return Dot(self.actor, max(state.vector[self.actor], self.side.forgotten) + 1)
 
-    def _next_id(self) -> int:
+    def next_id(self) -> int:
+        """A number for what is asked of others."""
         self._last_id += 1
         return self._last_id
 
@@ -215,40 +201,7 @@ class LeaderlessNode:
 
     def status(self) -> dict[str, Any]:
         """JSON-ready state; there is no leader, and no index is applied or committed."""
-        states = self.states
-        return {
-            "node": self.node,
-            "role": PEER,
-            "leader": "",
-            "generation": self.stamps.reading,
-            "high_water_mark": 0,
-            "applied": 0,
-            "first_index": states.snapshot_index + 1,
-            "last_index": states.last_index,
-            "snapshot_index": states.snapshot_index,
-            "members": list(states.ring.view.members),
-            "learners": [],
-            "outgoing": list(states.ring.view.before),
-            "retired": list(states.ring.view.retired),
-            "ring": states.ring.number,
-            "ring_leader": self.ring_member.proposer,
-            "fetching": self.ring_member.fetching,
-            "foreign": len(states.foreign()),
-            "configuration_index": states.ring.number,
-            "consensus": "",
-            "versions": self.config.versions,
-            "actor": self.actor,
-            "pending": len(self.store.operations),
-            "keys": len(states),
-            "tombstones": len(self.tombstones),
-            "reaped": self.tombstones.reaped,
-            "hints": len(states.hints),
-            "repaired": self.repair.repaired,
-            "dropped_messages": self.side.dropped,
-            "alive": [member for member in self.members if self.group.trusts(member)],
-            **status_of(self.group),
-            "trees": {peer: tree.root().hex() for peer, tree in sorted(states.trees.items())},
-        }
+        return _status_of(self)
 
     def state_hash(self) -> str:
         """Hex digest of what this node holds; nodes of one key set are equal once they agree."""
@@ -311,7 +264,7 @@ class LeaderlessNode:
                 args = request.command.args  # of a join that another node shall make
                 self._answer(waiter, answer, leader=args[0] if answer[0] == "redirect" else "")
             return self._settle(now_ns)
-        refused = self._refusal(request)
+        refused = _refusal(self, request)
         if refused is not None:
             self._answer(waiter, refused)
             return self._settle(now_ns)
@@ -337,29 +290,6 @@ class LeaderlessNode:
         self.store.acknowledged.clear()
 
     # -- requests and messages ---------------------------------------------------------------------
-
-    def _refusal(self, request: Request) -> Answer | None:
-        """Why a request is not taken; None if it is."""
-        command = request.command
-        wrong = self.rules.problem(command)
-        if wrong:
-            return fail(wrong)
-        if request.mode not in MODES:
-            return fail(f"role leaderless has no mode {request.mode!r}: {', '.join(MODES)}")
-        if not self.stamps.observe_read(request.min_revision):
-            return ("retry", None, f"the stamp {request.min_revision} is too far ahead")
-        if not self.members:
-            return ("retry", None, f"{self.node} is no member yet")
-        if command.op not in READS:
-            if request.seq < 1 or not request.session:
-                return fail("a command that writes needs a session and a seq >= 1")
-            problem = self.stamps.problem()
-            if problem:
-                return ("retry", None, problem)
-        pending = len(self.store.operations)
-        if pending >= self.config.pending_max:
-            return ("retry", None, f"{pending} requests are waiting already")
-        return None
 
     def _step(self, now_ns: int, source: NodeId, message: Message) -> None:
         """One message, of a peer or of this node."""
@@ -453,6 +383,87 @@ class LeaderlessNode:
         for key in changed:
             state = self.states.state(key)
             self.tombstones.changed(self._now_ns, key, is_tombstone=state.is_tombstone)
+
+
+def _status_of(node: LeaderlessNode) -> dict[str, Any]:
+    """A node's state, JSON-ready."""
+    states = node.states
+    return {
+        "node": node.node,
+        "role": PEER,
+        "leader": "",
+        "generation": node.stamps.reading,
+        "high_water_mark": 0,
+        "applied": 0,
+        "first_index": states.snapshot_index + 1,
+        "last_index": states.last_index,
+        "snapshot_index": states.snapshot_index,
+        "members": list(states.ring.view.members),
+        "learners": [],
+        "outgoing": list(states.ring.view.before),
+        "retired": list(states.ring.view.retired),
+        "ring": states.ring.number,
+        "ring_leader": node.ring_member.proposer,
+        "fetching": node.ring_member.fetching,
+        "foreign": len(states.foreign()),
+        "configuration_index": states.ring.number,
+        "consensus": "",
+        "versions": node.config.versions,
+        "actor": node.actor,
+        "pending": len(node.store.operations),
+        "keys": len(states),
+        "tombstones": len(node.tombstones),
+        "reaped": node.tombstones.reaped,
+        "hints": len(states.hints),
+        "repaired": node.repair.repaired,
+        "dropped_messages": node.side.dropped,
+        "alive": [member for member in node.members if node.group.trusts(member)],
+        **status_of(node.group),
+        "trees": {peer: tree.root().hex() for peer, tree in sorted(states.trees.items())},
+    }
+
+
+def _refusal(node: LeaderlessNode, request: Request) -> Answer | None:
+    """Why a request is not taken; None if it is."""
+    command = request.command
+    wrong = node.rules.problem(command)
+    if wrong:
+        return fail(wrong)
+    if request.mode not in MODES:
+        return fail(f"role leaderless has no mode {request.mode!r}: {', '.join(MODES)}")
+    if not node.stamps.observe_read(request.min_revision):
+        return ("retry", None, f"the stamp {request.min_revision} is too far ahead")
+    if not node.members:
+        return ("retry", None, f"{node.node} is no member yet")
+    if command.op not in READS:
+        if request.seq < 1 or not request.session:
+            return fail("a command that writes needs a session and a seq >= 1")
+        problem = node.stamps.problem()
+        if problem:
+            return ("retry", None, problem)
+    pending = len(node.store.operations)
+    if pending >= node.config.pending_max:
+        return ("retry", None, f"{pending} requests are waiting already")
+    return None
+
+
+def _ring_member_of(
+    node: LeaderlessNode, memory: LeaderMemory, parts: LeaderlessParts, rng: Rng
+) -> RingMember:
+    """A node's part in the ring, made of its other parts."""
+    config = node.config
+    changes = make_changes(config, parts.changes)
+    leader = parts.leader(
+        node.node, incarnation=node.group.incarnation, memory=memory,
+        round_ns=config.gossip_round_ns, rng=rng, succession=changes,
+        attempt=parts.attempt, acceptor=parts.acceptor,
+    )  # fmt: skip
+    return RingMember(
+        states=node.states, rules=node.rules, group=node.group, outgoing=node.outgoing,
+        config=config, changes=changes, leader=leader, fetching=parts.fetching,
+        seeds=node.seeds, rng=rng, next_id=node.next_id,
+        reading=lambda: node.stamps.reading, renamed=node.rename,
+    )  # fmt: skip
 
 
 __all__ = ["LeaderlessNode", "LeaderlessParts"]

@@ -333,7 +333,7 @@ class QuorumStore:
 
     def _hint(self, operation: Operation, target: NodeId) -> None:
         if target not in operation.hinted:
-            preference = self._states.preference(operation.key)
+            preference = self._states.ring.preference(operation.key)
             keeper = self._handoff.keeper(preference, len(operation.replicas), target, self._alive)
             self.asks.append(Ask(keeper, operation.id, operation.key, operation.state, target))
 

@@ -234,10 +234,6 @@ class ReplicaStates:
         """The write that what is held of a key waits for."""
         return self.written.get(key, 0)
 
-    def preference(self, key: str) -> tuple[NodeId, ...]:
-        """The members in the order in which they hold a key."""
-        return self.ring.preference(key)
-
     def replicas(self, key: str) -> tuple[NodeId, ...]:
         """The nodes that hold a key."""
         return self.ring.replicas(key)
@@ -346,13 +342,10 @@ class ReplicaStates:
             self._digests[key] = digest
         replicas = self.replicas(key)
         if self.node not in replicas:
-            self._set_foreign(key, held=digest is not None)
+            self._foreign.pop(key, None)
+            if digest is not None:
+                self._foreign[key] = None
             return
         for peer in replicas:
             if peer != self.node:
                 self.trees[peer].set(key, digest)
-
-    def _set_foreign(self, key: str, *, held: bool) -> None:
-        self._foreign.pop(key, None)
-        if held:
-            self._foreign[key] = None

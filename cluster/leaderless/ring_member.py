@@ -19,6 +19,7 @@ Source: as of those modules. A part of :mod:`cluster.leaderless.node`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -144,7 +145,7 @@ class RingMember:
         self._group.agreed = self.leader.view.id
         for to, said, promises in self.leader.take_messages():
             self._outgoing.send(to, said, self._states.memory if promises else 0)
-        self.requests.look(now_ns, self.ring.view)
+        self.requests.look(now_ns, self.ring.view, self._described)
 
     def _follow(self, now_ns: int) -> None:
         """The ring that is agreed on is in force here."""
@@ -268,7 +269,7 @@ class RingMember:
         if wrong:
             return fail(wrong)
         if command.op == MEMBERS:
-            return ok(describe(view)) if view.id else self._no_ring()
+            return ok(self._described()) if view.id else self._no_ring()
         if command.op == JOIN:
             member = command.args[0] if command.args else self._states.node
             return self._join(now_ns, waiter, command.key, member)
@@ -278,7 +279,7 @@ class RingMember:
         member = command.key
         wanted = Waiting(waiter, REMOVE, member)
         if wanted.is_so(view):
-            return ok(describe(view))
+            return ok(self._described())
         if len(view.members) < 2 and member in view.members and not view.before:
             return fail(f"{member} is the last member and cannot leave")
         self.requests.add(wanted)
@@ -293,10 +294,13 @@ class RingMember:
             return fail(f"{own} has left: its node may join under its next id, with an empty disk")
         wanted = Waiting(waiter, JOIN, own, seed)
         if wanted.is_so(view):
-            return ok(describe(view))
+            return ok(self._described())
         self.requests.add(wanted)
         self._group.join(now_ns, seed)
         return None
+
+    def _described(self) -> dict[str, Any]:
+        return describe(self.ring.view, node=self._states.node, leader=self.proposer)
 
     def _no_ring(self) -> Answer:
         return ("retry", None, f"{self._states.node} is no member of ring {self.ring.number}")

@@ -12,6 +12,7 @@ changes (:mod:`cluster.leaderless.ring_changes`); used by :mod:`cluster.leaderle
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -42,8 +43,14 @@ def ring_problem(command: Command) -> str:
     return member_problem(key)
 
 
-def describe(view: StableView) -> dict[str, Any]:
-    """The answer to a request about the members."""
+def describe(view: StableView, *, node: NodeId, leader: NodeId) -> dict[str, Any]:
+    """The answer to a request about the members.
+
+    Args:
+        view: the ring.
+        node: who answers.
+        leader: who changes the ring, as that node sees it.
+    """
     return {
         "voters": list(view.members),
         "learners": [],
@@ -51,6 +58,8 @@ def describe(view: StableView) -> dict[str, Any]:
         "retired": list(view.retired),
         "addresses": {},
         "ring": view.id,
+        "leader": leader,
+        "node": node,
     }
 
 
@@ -106,12 +115,18 @@ class RingRequests:
         """The members that this node is to be let in by."""
         return [each.seed for each in self._waiting if each.op == JOIN]
 
-    def look(self, now_ns: int, view: StableView) -> None:
-        """Answer those who have what they want, and those whose time is up."""
+    def look(self, now_ns: int, view: StableView, told: Callable[[], Any]) -> None:
+        """Answer those who have what they want, and those whose time is up.
+
+        Args:
+            now_ns: the time.
+            view: the ring in force.
+            told: what is told of it.
+        """
         left: list[Waiting] = []
         for each in self._waiting:
             if each.is_so(view):
-                self.answers.append((each.waiter, ok(describe(view))))
+                self.answers.append((each.waiter, ok(told())))
             elif each.waiter.deadline_ns <= now_ns:
                 said = f"the ring {view.id} does not have it so yet"
                 self.answers.append((each.waiter, ("unknown", None, said)))

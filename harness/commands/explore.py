@@ -26,6 +26,12 @@ Nemesis = Annotated[
     str,
     Parameter(name="--nemesis", help="Kinds of faults; each seed draws its own if not given."),
 ]
+Nodes = Annotated[
+    int,
+    Parameter(
+        name="--nodes", help="How many nodes; drawn (3 to 5, role gossip 3 to 50) if not given."
+    ),
+]
 Jobs = Annotated[
     int | None, Parameter(name=("--jobs", "-j"), help="Processes; one per core if not given.")
 ]
@@ -33,12 +39,6 @@ Jobs = Annotated[
 Role = Annotated[
     str,
     Parameter(name="--role", help="What the nodes are: core, paxos, data, gossip or leaderless."),
-]
-Nodes = Annotated[
-    int,
-    Parameter(
-        name="--nodes", help="How many nodes; drawn (3 to 5, role gossip 3 to 50) if not given."
-    ),
 ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -32,12 +32,14 @@ class Entry(msgspec.Struct, frozen=True):
         about: what it is, in a sentence or two.
         options: its options with their defaults, as a person writes them.
         operations: what its clients do, or what it checks; empty where that is no question.
+        values: option -> the words it may be, of those that are one of a few.
     """
 
     name: str
     about: str
     options: Mapping[str, Any] = {}
     operations: tuple[str, ...] = ()
+    values: Mapping[str, Sequence[str]] = {}
 
 
 def _first_paragraph(text: str | None) -> str:
@@ -74,7 +76,8 @@ def _databases() -> list[Entry]:
         options = _options(made_of, given=("objects", "nodes", "consensus", "ablate"))
         shared = [module for _, _, module in found].count(about) > 1
         own = _first_paragraph(made_of.__doc__)
-        entries.append(Entry(name, own if shared else about, options))
+        values = getattr(made_of, "option_values", {})
+        entries.append(Entry(name, own if shared else about, options, values=values))
     return entries
 
 
@@ -264,6 +267,7 @@ def _lines(entry: Entry) -> list[str]:
     elif entry.options:
         options = [f"{name}={_shown(value)}".rstrip("=") for name, value in entry.options.items()]
         lines.append(f"options: {', '.join(options)}")
+    lines += [f"{option} is one of {', '.join(words)}" for option, words in entry.values.items()]
     return lines
 
 

@@ -17,7 +17,8 @@ that emerges; ``leaderless``: any node takes writes; if it is not given, the one
 or the workload's objects are for, or ``core``), ``consensus`` (of roles ``core`` and ``data``); of
 role ``data`` ``isolation``, ``scheme`` (``fixed`` or ``range``), ``partitions`` (how many at first)
 and ``clock_bound_ms`` (by how much clocks may differ, and what a commit waits); of role
-``leaderless`` ``versions`` and ``consistency`` (how it orders versions, and ``quorum`` or ``one``);
+``leaderless`` ``versions`` (``dotted``, which keeps concurrent writes; or the last writer wins, by
+``lww-hybrid``, ``lww-lamport`` or ``lww-wall`` clocks) and ``consistency`` (``quorum`` or ``one``);
 ``ablate`` (ids separated by commas or a list), ``read_mode`` (one of :data:`READ_MODES`;
 what each promises: :mod:`cluster.data.follower_reads`), ``staleness_s`` (of mode ``bounded``: how
 old what a read returns may be), ``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``,
@@ -56,7 +57,13 @@ from harness.databases.reference_holders import (
     ClientLife,
     StandingStill,
 )
-from harness.databases.reference_leaderless import OF_LEADERLESS, check_options, clients_of
+from harness.databases.reference_leaderless import (
+    CONSISTENCY,
+    OF_LEADERLESS,
+    VERSIONS,
+    check_options,
+    clients_of,
+)
 from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
 from harness.databases.reference_partitions import Dividing, ReferencePartitions
 from harness.environments.base import OWN_NODE_MODES, Node, SimulatedNode
@@ -141,6 +148,13 @@ class Reference(ReferenceMembers, ReferencePartitions):
 
     name = "reference"
     operations = frozenset(COMMANDS)
+    #: the options that are one of a few words
+    option_values: Mapping[str, Sequence[str]] = {
+        "role": ROLES,
+        "read_mode": READ_MODES,
+        "versions (role leaderless)": VERSIONS,
+        "consistency (role leaderless)": CONSISTENCY,
+    }
     #: how long faults last; None for our own
     timings: dict[str, Any] | None = None
 

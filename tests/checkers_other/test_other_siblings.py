@@ -45,6 +45,50 @@ def test_an_element_that_nobody_had_read_is_lost_and_the_finding_says_to_whom() 
     assert alone.findings[0].sentence.endswith("The read has nothing instead.")
 
 
+def stamped(process: int, value: int, at_ns: int | None, node: str, number: int) -> str:
+    told = {"value": value, "over": [], "stamp": {"stamp": number, "node": node, "ns": at_ns}}
+    return f"op {process} store {value} -> {told}"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "why", "said"),
+    [
+        # 2 was stored 1 ms after 1 was over, by a clock that is 501 ms behind
+        ((900_000_000, 9), (400_000_000, 4), "clock-behind", "the clock of n2 was 501 ms or more"),
+        ((None, 9), (None, 4), "clock-behind", "n2 had not heard of the stamps of n1."),
+        ((400_000_000, 4), (900_000_000, 9), "written-later", "The winner came later"),
+    ],
+)
+def test_a_lost_write_is_told_with_its_winner_both_stamps_and_why(
+    first: tuple[Any, int], second: tuple[Any, int], why: str, said: str
+) -> None:
+    one, two = stamped(0, 1, first[0], "n1", first[1]), stamped(1, 2, second[0], "n2", second[1])
+    kept = 1 if first[1] > second[1] else 2
+    history = h(one, two, f"op 0 read -> [{kept}]")
+    result = siblings()(history)
+    invalid(result, "lost", history=history)
+    (finding,) = result.findings
+    assert finding.detail["why"] == why and finding.detail["won"] == kept
+    assert said in finding.sentence
+    assert "stamp 9 of" in finding.sentence and "stamp 4 of" in finding.sentence
+
+
+def test_of_two_writes_under_way_at_once_the_higher_stamp_is_kept() -> None:
+    told = "{'value': %d, 'over': [], 'stamp': {'stamp': %d, 'node': 'n%d', 'ns': None}}"
+    history = h(
+        "0 store 1", "1 store 2", f"0 ok {told % (1, 4, 1)}",
+        f"1 ok {told % (2, 9, 2)}", "op 0 read -> [2]",
+    )  # fmt: skip
+    (finding,) = siblings()(history).findings
+    assert finding.detail["why"] == "at-once" and "Both were under way at once" in finding.sentence
+
+
+def test_without_stamps_or_with_ones_that_are_none_nothing_is_said_of_them() -> None:
+    odd = "op 0 store 1 -> {'value': 1, 'over': [], 'stamp': 'x'}"
+    (finding,) = siblings()(h(odd, stamped(1, 2, 5, "n2", 5), "op 0 read -> [2]")).findings
+    assert "last writer" not in finding.sentence and "why" not in finding.detail
+
+
 def test_an_element_of_unknown_outcome_is_known_once_it_was_read() -> None:
     told = "{'value': 1, 'over': []}"
     valid(siblings()(h(f"op 0 store 1 -> info {told}", store(1, 2), "op 1 read -> [2]")))

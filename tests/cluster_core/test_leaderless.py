@@ -23,6 +23,7 @@ from cluster.wire import (
     PingAck,
     RequestVote,
     Response,
+    StableView,
     VersionsHeld,
     VersionsRead,
     VersionsWrite,
@@ -452,7 +453,7 @@ def test_no_stamp_is_issued_before_its_bound_is_durable() -> None:
     pump.sync("n1")
     pump.sync("n2")
     pump.deliver_all()
-    assert ok(pump.answer(id)) is None  # type: ignore[arg-type]
+    assert ok(pump.answer(id)) == {"stamp": 1, "node": "n1", "ns": None}  # type: ignore[arg-type]
     assert pump.nodes["n2"].status()["generation"] == 1, "messages carry it"
     pump.crash("n1")
     pump.restart("n1")
@@ -470,3 +471,34 @@ def test_a_stamp_too_far_ahead_is_not_taken() -> None:
     assert node.stamps.reading < far
     answer = pump.do("n1", Command("get", "x"))
     assert answer.status == "ok" or answer.status == "retry"
+
+
+def test_a_node_that_gave_keys_away_writes_on_under_another_name() -> None:
+    """Under its old name a later write of such a key would seem to have replaced what it forgot."""
+    pump = LeaderlessPump()
+    pump.run(100 * MS)
+    node = pump.nodes["n1"]
+    before = node.actor
+    node.rename()
+    assert node.actor != before and node.actor.startswith("n1.")
+    assert pump.call("n1", "put", "x", 1).status == "ok"
+    (sibling,) = node.states.state("v:x").siblings
+    assert sibling.dot.actor == node.actor
+
+
+def test_a_request_under_way_goes_on_under_the_next_ring() -> None:
+    """What was answered under the old ring does not count; n1 leaves while it coordinates."""
+    pump = LeaderlessPump(4)
+    pump.run(100 * MS)
+    key = next(f"k{n}" for n in range(50) if "n1" in pump.nodes["n1"].states.replicas(f"v:k{n}"))
+    pump.cut = {("n1", other) for other in pump.names if other != "n1"}
+    id = pump.ask("n1", Command("put", key, (1,)), seq=1, timeout_ns=9_000 * MS)
+    pump.deliver_all()
+    assert pump.answer(id) is None
+    view = StableView(2, ("n2", "n3", "n4"), ("n1", "n2", "n3", "n4"))
+    for name in pump.names:
+        pump._carry_out(name, pump.nodes[name].on_message(pump.now, "n2", view))
+    assert pump.nodes["n1"].store.operations, "it is under way still"
+    operation = next(iter(pump.nodes["n1"].store.operations.values()))
+    assert operation.halves == pump.nodes["n1"].states.ring.halves(f"v:{key}")
+    assert len(operation.halves) == 2 and set(operation.have) <= {"n1"}, "its own copy alone"

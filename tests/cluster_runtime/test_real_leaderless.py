@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +59,49 @@ def test_any_node_takes_writes_and_all_remember_after_a_kill(tmp_path: Path) -> 
         assert "is of a node of role 'leaderless', not 'core'" in said
 
 
+@pytest.mark.real
+def test_a_node_joins_by_itself_and_another_leaves_and_comes_back(tmp_path: Path) -> None:
+    """The fourth node is started with --join; then n1 leaves, is formatted, and is n1~2."""
+    everybody = ("n1", "n2", "n3", "n4")
+    cluster = Cluster(tmp_path, "--role", "leaderless", nodes=everybody)
+    try:
+        _joins_leaves_and_comes_back(cluster, tmp_path)
+    finally:
+        for node in list(cluster.processes):
+            cluster.kill(node)
+
+
+def _joins_leaves_and_comes_back(cluster: Cluster, tmp_path: Path) -> None:
+    addresses = dict(cluster.addresses)
+    cluster.addresses = {node: addresses[node] for node in ("n1", "n2", "n3")}
+    for node in cluster.addresses:
+        cluster.start(node)
+    for number in range(20):
+        assert do(cluster, "set-add", f"s{number}", number).status == "ok"
+    cluster.addresses = addresses
+    cluster.start("n4", "--join")
+
+    def members(node: str) -> list[str]:
+        status = cluster.get(node, "/status")
+        return [] if status["outgoing"] or status["foreign"] else sorted(status["members"])
+
+    eventually("n4 is a member", lambda: members("n4") == list(addresses))
+    assert do(cluster, "remove-member", "n1", node="n2").status == "ok"
+    found = do(cluster, "members", "", node="n3").value
+    assert found["retired"] == ["n1"] and found["node"] == "n3"
+    cluster.kill("n1")
+    argv = [sys.executable, "-m", "cluster", "format", "--id", "n1~2", "--replace"]
+    subprocess.run([*argv, "--data", str(tmp_path / "n1")], check=True, capture_output=True)
+    cluster.start("n1")
+    eventually("it is back", lambda: members("n1") == members("n2") == ["n1~2", "n2", "n3", "n4"])
+    for number in range(20):
+        assert do(cluster, "set-read", f"s{number}", node="n1").value == [number]
+
+
 @pytest.mark.parametrize(
     "more, message",
     [
         (["--role", "leaderles"], "did you mean 'leaderless'"),
-        (["--role", "leaderless", "--join"], "--join is for --role core"),
         (["--role", "leaderless", "--versions", "lww"], "--versions 'lww' is not known"),
         (["--role", "leaderless", "--read-quorum", "1"], "need not meet"),
         (["--role", "leaderless", "--write-quorum", "4"], "are of the 3 --replicas"),

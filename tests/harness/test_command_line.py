@@ -77,7 +77,7 @@ def said(capsys, *words):
         ("test --env sim --ablate A20", "it is for role core with consensus multi-paxos"),
         ("patterns --run A99", "A99"),
         ("patterns xyzzy", "`harness patterns` lists the patterns"),
-        ("explore --role gossip --seeds 1", "harness: clients of random profiles use keys"),
+        ("explore --role gossip --seeds 1 --workload append", "its clients ask the leader to act"),
         ("serve --store nowhere", "run a test first"),
     ],
 )

@@ -78,8 +78,31 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
         run(spec(tmp_path, MEMBERSHIP, db_options={"role": "paxos"}))
 
 
-def test_random_profiles_have_no_clients_for_it() -> None:
+@pytest.mark.parametrize(
+    ("wishes", "said"),
+    [
+        ({"workload": "append"}, "role gossip has none: its clients ask the leader to act"),
+        ({"nemesis": "membership"}, "role gossip has no fault 'membership'"),
+        ({"nodes": 51}, "from 3 to 50"),
+        ({"nodes": 2}, "from 3 to 50"),
+    ],
+)
+def test_random_profiles_refuse_what_this_role_has_not(wishes: dict[str, Any], said: str) -> None:
     from harness.campaign.explore import job_of
 
-    with pytest.raises(UsageError, match="role gossip has none; use harness test"):
-        job_of(ablations=("A52",))
+    with pytest.raises(UsageError, match=said):
+        job_of(role="gossip", **wishes)
+
+
+@pytest.mark.parametrize("seed", [1, 3, 4, 6, 7])
+def test_a_random_profile_finds_nothing(seed: int) -> None:
+    from harness.campaign.explore import job_of, run_seed
+
+    outcome = run_seed(seed, job_of(role="gossip"))
+    assert outcome.verdict.exit_code == 0 and outcome.ops_ok > 20, outcome.line
+
+
+def test_random_profiles_find_leaders_that_act_without_consent() -> None:
+    from harness.campaign.explore import job_of, run_seed
+
+    assert run_seed(1, job_of(ablations=("A52c",))).found_by == "invariant"

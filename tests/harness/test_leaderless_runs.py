@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ def outcome(tmp_path: Path, workload: str, *nemesis: str, **fields: object) -> R
         ("siblings", ("packets", "pause")),
         ("set", ("partition", "clock")),
         ("counter", ("kill", "pause")),
+        ("counter", ("partition",)),
     ],
 )
 def test_quorums_keep_what_they_acknowledge(
@@ -44,6 +46,16 @@ def test_quorums_keep_what_they_acknowledge(
 ) -> None:
     done = outcome(tmp_path, workload, *nemesis)
     assert done.verdict.name == "VALID", done.sentence
+
+
+@pytest.mark.parametrize("workload", ["siblings", "set", "counter"])
+def test_nothing_acknowledged_is_lost_as_members_come_and_go(tmp_path: Path, workload: str) -> None:
+    five = ["n1", "n2", "n3", "n4", "n5"]
+    done = outcome(tmp_path, workload, "membership", "partition", nodes=five)
+    assert done.verdict.name == "VALID", done.sentence
+    told = json.loads((done.run_dir / "results.json").read_text())
+    left = [fault for fault in told["faults"] if fault["f"] == "membership"]
+    assert any(fault["evidence"].get("bit") for fault in left), "no member left"
 
 
 def test_asking_one_node_is_stale_and_loses_nothing_in_the_end(tmp_path: Path) -> None:
@@ -70,17 +82,29 @@ def test_where_the_last_writer_wins_writes_are_lost(tmp_path: Path) -> None:
     assert "during clock of" in done.sentence, "and it says why"
 
 
+def test_the_report_says_which_write_won_over_a_lost_one_and_why(tmp_path: Path) -> None:
+    wall = {"versions": "lww-wall"}
+    done = outcome(tmp_path, "siblings", "clock", db_options=wall)
+    assert done.verdict.name == "INVALID"
+    lost = [finding for finding in done.findings() if finding.kind == "lost"]
+    assert lost and all("won with stamp" in finding.sentence for finding in lost)
+    assert {finding.detail["why"] for finding in lost} <= {
+        "clock-behind", "written-later", "at-once",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "workload, options, nemesis, sentence",
     [
         ("register", {}, (), "'register', which the reference cluster does not offer here"),
-        ("siblings", {"versions": "lww-wall"}, (), "'siblings', which the reference cluster does"),
+        ("set", {"versions": "lww-wall"}, (), "'set', which the reference cluster does"),
+        ("set", {"role": "leaderles"}, (), "no role 'leaderles'; did you mean 'leaderless'"),
+        ("set", {"role": "nope"}, (), "The roles are core, paxos, data, gossip, leaderless"),
         ("set", {"versions": "dottet"}, (), "did you mean 'dotted'"),
         ("set", {"consistency": "all"}, (), "consistency"),
         ("set", {"read_mode": "stale"}, (), "has the option consistency instead"),
         ("set", {"consensus": "zab"}, (), "no log to agree on"),
         ("set", {}, ("kill:primaries",), "there is no leader in role leaderless"),
-        ("set", {}, ("membership",), "members of role leaderless do not change"),
         ("register", {"versions": "lww-wall"}, (), "needs the operation 'cas'"),
     ],
 )

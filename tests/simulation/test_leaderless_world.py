@@ -39,6 +39,21 @@ def test_random_profiles_find_nothing(seed: int) -> None:
     assert outcome.ops_ok > 20
 
 
+@pytest.mark.parametrize(("seed", "nodes"), [(1, 4), (3, 5), (4, 4), (7, 5)])
+def test_nothing_acknowledged_is_lost_as_members_join_and_leave(seed: int, nodes: int) -> None:
+    run = run_swarm(seed, role="leaderless", membership=True, nodes=nodes)
+    outcome, _ = conclude(run)
+    assert outcome.verdict.exit_code == 0, outcome.line
+    assert run.changed.get("remove-member") and run.changed.get("join")
+
+
+@pytest.mark.slow
+def test_many_random_profiles_with_joins_and_leaves_find_nothing() -> None:
+    for seed in range(300):
+        outcome, _ = conclude(run_swarm(seed, role="leaderless", membership=True, nodes=4))
+        assert outcome.verdict.exit_code == 0, outcome.line
+
+
 @pytest.mark.slow
 def test_many_random_profiles_find_nothing() -> None:
     for seed in range(1_000):
