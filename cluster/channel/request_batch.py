@@ -3,11 +3,8 @@
 Problem. A disk write and a message cost about the same for one command as for a hundred.
 
 Solution. Take what has gathered, up to a bound of entries and of bytes, as one append. There is no
-linger: a lone request goes at once, and the next batch forms while the last one syncs. Once many
-updates are under way, the next batch goes when as many have gathered: then two batches of half the
-clients take turns, where small ones would cost each node a message and a write apiece. If fewer
-gather, they go when what is under way is committed. Each command of a batch keeps its own index,
-its own waiter and its own answer.
+linger: a lone request goes at once, and the next batch forms while the last one syncs. Each command
+of a batch keeps its own index, its own waiter and its own answer.
 
 Invariants. Order is kept. A batch has at least one element, however large. Nothing is answered
 because its batch was accepted: only because its own entry is committed.
@@ -27,10 +24,6 @@ from cluster.wire import Entry
 
 #: What an entry costs on the wire besides its data.
 ENTRY_OVERHEAD_BYTES = 24
-#: With so few updates under way a batch of any size goes, once the one before it is written here.
-FEW_UNDER_WAY = 8
-#: So many are worth a batch even before that.
-MANY_GATHERED = 32
 
 
 class RequestBatch:
@@ -40,18 +33,6 @@ class RequestBatch:
         """Decision: whether a client is answered when its update joins the next batch. It is not:
         the batch is in no log yet."""
         return False
-
-    def is_worth_a_round(self, gathered: int, under_way: int, *, writing: bool) -> bool:
-        """Whether what has gathered goes now, though earlier updates are still under way.
-
-        Args:
-            gathered: updates that wait for the next batch.
-            under_way: updates in the log that are not committed yet.
-            writing: whether a batch is being written here.
-        """
-        if writing:
-            return gathered >= max(under_way, MANY_GATHERED)
-        return under_way <= FEW_UNDER_WAY or gathered >= under_way
 
 
 def batch_length(sizes: Sequence[int], *, entries_max: int, bytes_max: int) -> int:

@@ -177,9 +177,9 @@ class Consensus:
         return self.variant.deadline_ns
 
     @property
-    def is_writing(self) -> bool:
-        """Whether a write of entries is under way here; a batch may grow meanwhile."""
-        return self.node.writes.entries_outstanding
+    def accepts_batch(self) -> bool:
+        """Whether a batch proposed now is written at once; if not, let it grow meanwhile."""
+        return not self.node.writes.entries_outstanding
 
     @property
     def handing_over(self) -> bool:

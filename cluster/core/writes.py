@@ -114,12 +114,12 @@ class Writes:
                 self._answers.give(waiter, ok(None))
 
     def propose(self, now_ns: int) -> None:
-        """Give the log what has gathered, if that is worth a batch beside what is under way."""
+        """Give the log what has gathered, unless an earlier write of entries is under way."""
         if not self._queue:
             return
         if self._consensus.role != LEADER:
             self._redirect_queue()
-        while self._queue and self._may_propose():
+        while self._queue and self._consensus.accepts_batch:
             waiters, data = self._queue.take(
                 entries_max=self._config.batch_entries_max,
                 bytes_max=self._config.batch_bytes_max,
@@ -131,13 +131,6 @@ class Writes:
             for index, waiter in enumerate(waiters, placed[0]):
                 if not self._waiting.add(index, placed[1], waiter):
                     self._answers.give(waiter, ok(None))
-
-    def _may_propose(self) -> bool:
-        consensus = self._consensus
-        under_way = consensus.log.last_index - consensus.high_water_mark
-        return self._batch.is_worth_a_round(
-            len(self._queue), under_way, writing=consensus.is_writing
-        )
 
     def _redirect_queue(self) -> None:
         for waiter in self._queue.drain():

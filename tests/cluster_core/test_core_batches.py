@@ -1,4 +1,4 @@
-"""What a busy replica does with many requests: batches in turns, steps, bounds that cost little."""
+"""What a busy replica does with much to do: steps, bounds and large snapshots that cost little."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import random
 import pytest
 from core_pump import Pump, get, put
 
-from cluster.channel.request_batch import FEW_UNDER_WAY, MANY_GATHERED, RequestBatch
 from cluster.config import ClusterConfig
 from cluster.core.replica import STEP_ENTRIES
 from cluster.core.replicated_state import LARGE_BYTES
@@ -22,54 +21,6 @@ def ask_many(pump: Pump, first: int, count: int, *, size: int = 1) -> None:
         for i in range(first, first + count)
     ]
     pump._carry_out("n1", pump.nodes["n1"].on_clients(pump.now, requests))
-
-
-# Request Batch
-
-
-def test_a_batch_goes_when_few_are_under_way_or_as_many_have_gathered() -> None:
-    batch, few, many = RequestBatch(), FEW_UNDER_WAY, MANY_GATHERED
-    assert batch.is_worth_a_round(1, 0, writing=False)
-    assert batch.is_worth_a_round(1, few, writing=False)
-    assert not batch.is_worth_a_round(few, few + 1, writing=False)
-    assert batch.is_worth_a_round(few + 1, few + 1, writing=False)
-    assert not batch.is_worth_a_round(many - 1, 1, writing=True)
-    assert batch.is_worth_a_round(many, many, writing=True)
-    assert not batch.is_worth_a_round(many, many + 1, writing=True)
-
-
-def test_what_gathers_waits_for_the_commit_of_what_is_under_way() -> None:
-    pump = Pump(3)
-    pump.elect("n1")
-    log = pump.nodes["n1"].consensus.log
-    before = log.last_index
-    ask_many(pump, 0, 20)
-    assert log.last_index == before + 20
-    ask_many(pump, 20, 5)
-    assert log.last_index == before + 20, "five went, beside twenty that are not committed"
-    pump.deliver_all()
-    assert log.last_index == before + 25
-    assert [pump.answer(i).status for i in range(25)] == ["ok"] * 25  # type: ignore[union-attr]
-
-
-def test_as_many_as_are_under_way_go_beside_them_though_the_disk_is_busy() -> None:
-    pump = Pump(3)
-    pump.elect("n1")
-    pump.auto_sync = False
-    log, store = pump.nodes["n1"].consensus.log, pump.stores["n1"]
-    before = log.last_index
-    many = MANY_GATHERED + 5
-    ask_many(pump, 0, many)
-    ask_many(pump, many, many - 1)
-    assert (log.last_index, len(store.queue)) == (before + many, 1)
-    ask_many(pump, 2 * many - 1, 1)
-    assert (log.last_index, len(store.queue)) == (before + 2 * many, 2)
-    for _ in range(20):
-        for name in pump.names:
-            pump.sync(name)
-        pump.deliver_all()
-    answers = [pump.answer(i) for i in range(2 * many)]
-    assert [answer and answer.status for answer in answers] == ["ok"] * 2 * many
 
 
 # Steps
