@@ -177,9 +177,8 @@ class VersionedValues:
         return revision <= self.reached
 
     def reach(self, revision: int) -> None:
-        """Whatever is changed from now on has this revision or a later one."""
-        assert revision >= self.reached, f"revision {revision} is reached after {self.reached}"
-        self.reached = revision
+        """What is changed from now on has this revision or a later one."""
+        self.reached = max(self.reached, revision)
 
     def keys(self, start: str, end: str | None) -> Iterator[str]:
         """Keys that have versions, from ``start`` up to but without ``end``, in order.

@@ -11,7 +11,7 @@ Operations of clients; each may end in ``@N`` and in ``-> OUT``, and may be star
     scan C LOW HIGH of KEY KEY ...
                                 the keys from LOW up to but without HIGH in one transaction; the
                                 history has what the scan says of the keys that are named
-    act C KEY                   acts on a key; the history has who owned its partition, under which
+    act-on C KEY                acts on a key; the history has who owned its partition, under which
                                 epoch, and the act's number among those on the key
     transfer C FROM TO AMOUNT   reads two accounts and writes both, in one transaction
     accounts C [staleness=TIME] KEY KEY ...
@@ -186,7 +186,8 @@ def _tell_accounts(balances: dict[str, Any]) -> str:
 
 
 DATA_SERVICES: dict[str, Callable[[Memory, list[str]], Operation]] = {
-    "txn-run": _txn_run, "scan": _scan, "act": _act, "transfer": _transfer, "accounts": _accounts,
+    "txn-run": _txn_run, "scan": _scan, "act-on": _act, "transfer": _transfer,
+    "accounts": _accounts,
 }  # fmt: skip
 
 

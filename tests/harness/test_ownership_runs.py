@@ -26,12 +26,12 @@ config partition_scheme=ranges partition_splits=b,c,d,x clock_offset_bound_ns=20
 nodes n1 n2 n3 n4 n5
 placed
 lead n4 g-n4
-act c1 d1 @n1 -> ok
+act-on c1 d1 @n1 -> ok
 cut n5 | n1 n2 n3
 partition-split op m @n1 -> ok
-act c1 d1 @n1 -> ok
+act-on c1 d1 @n1 -> ok
 timeout 1s
-act c2 d1 @n5
+act-on c2 d1 @n5
 """
 
 
@@ -72,7 +72,9 @@ def acts_of(schedule: str) -> str:
     for line in schedule.splitlines():
         said = line.startswith("----") or (said and bool(line.strip()))
         if not said:
-            lines.append(re.sub(r"txn-run (\w+) (?:append|r) (\w+)(?: \w+)?", r"act \1 \2", line))
+            lines.append(
+                re.sub(r"txn-run (\w+) (?:append|r) (\w+)(?: \w+)?", r"act-on \1 \2", line)
+            )
     return "\n".join(lines)
 
 
