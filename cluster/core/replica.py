@@ -57,9 +57,6 @@ from cluster.measures import Measures
 from cluster.ports import Clock, Effect, NodeId, Recovered, Rng, SetTimer
 from cluster.wire import Command, Message, RegisterMessage, Request, Snapshot
 
-#: So many entries take longer to apply than a step more costs.
-STEP_ENTRIES = 4
-
 
 class Replica:
     """A node of the core.
@@ -90,8 +87,8 @@ class Replica:
         self.consensus: Consensus = parts.consensus.build(
             node_id, members, config=self.config, rng=rng
         )
-        #: whether the host asks for :meth:`more` after each input
-        self.in_steps = False
+        #: see :class:`cluster.ports.InSteps`
+        self.step_entries = 0
         self._reset()
 
     def _reset(self) -> None:
@@ -271,7 +268,7 @@ class Replica:
         assert self.unfinished is None, f"{self.node} has not applied what it committed"
         self._writes.propose(now_ns)
         ready = self.consensus.ready()
-        if self.in_steps and ready.effects and len(ready.committed) >= STEP_ENTRIES:
+        if ready.effects and 0 < self.step_entries <= len(ready.committed):
             self.unfinished = ready
             return ready.effects
         return self._finish(now_ns, ready, ready.effects)
