@@ -46,8 +46,6 @@ from harness.store import RESULTS, create_run_dir, safe_name, write_json
 
 PLAN, RUNS, COMPARISON = "plan.json", "runs.jsonl", "comparison.json"
 FORMAT = "comparison/1"
-#: directory of all comparisons, in the store
-COMPARISONS = "compare"
 #: no honest file of a comparison is larger
 FILE_BYTES_MAX = 256 << 20
 #: Bins of a latency histogram per factor of 10, from 1 us to 1000 s.
@@ -276,8 +274,8 @@ class Comparison:
         """
         for cell, variant in product(plan.cells, plan.variants):
             spec = plan.spec(plan.seeds[0], cell, variant, store=store)
-            resolve(spec)
-        where = create_run_dir(store, COMPARISONS, plan.seeds[0])
+            resolve(spec).require_options()
+        where = create_run_dir(store, "compare", plan.seeds[0])
         write_json(where / PLAN, msgspec.to_builtins(plan))
         return cls(where, plan)
 

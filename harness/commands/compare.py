@@ -16,7 +16,6 @@ from checkers.core.verdict import Verdict
 from harness import registry
 from harness.campaign.comparison import (
     COMPARISON,
-    COMPARISONS,
     FILE_BYTES_MAX,
     Cell,
     Comparison,
@@ -40,7 +39,7 @@ from harness.commands.recorded import TrustFlag, TrustModuleFlag
 from harness.commands.test import spec_of
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_INVALID, EXIT_UNKNOWN, UsageError
 from harness.spec import parse_list, validated
-from harness.store import discard, missing_dirs, write_json
+from harness.store import write_json
 
 #: Length of the main phase where none is given: simulated seconds, and real ones.
 SIMULATED_S, REAL_S = 10.0, 30.0
@@ -160,16 +159,10 @@ def compare(
         # Before there is a directory, which nothing but a comparison should leave.
         stored, workers = _stored(baseline, plan), _workers(jobs, plan)
         _comparable(conditions, plan, baseline, stored)
-        made = missing_dirs(store, COMPARISONS)
         comparison = Comparison.begin(plan, store=store)
     if not json:
         _announce(comparison)
-    try:
-        _go(comparison, workers, show=not json)
-    except UsageError:  # an option that only the environment knows is wrong
-        if not resume and not comparison.records:
-            discard(comparison.where, made=made)
-        raise
+    _go(comparison, workers, show=not json)
     return _conclude(comparison, conditions, baseline, stored, json=json)
 
 

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 
 from checkers.core.verdict import Verdict
 from harness import cli
-from harness.campaign import comparison
 from harness.campaign.comparison import Cell, Comparison, Plan, RunRecord, measure
 from harness.campaign.comparison_tables import (
     document,
@@ -230,14 +229,14 @@ def test_a_run_that_was_interrupted_is_no_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun = Comparison.begin(plan("raft", "raft+lease-reads"), store=str(tmp_path))
-    real, asked = comparison.run, []
+    real, asked = run, list[Any]()
 
     def run_until_interrupted(spec: TestSpec, **how: Any) -> Any:
         asked.append(spec.seed)
         done = real(spec, **how)
         return done if len(asked) == 1 else msgspec.structs.replace(done, interrupted=True)
 
-    monkeypatch.setattr(comparison, "run", run_until_interrupted)
+    monkeypatch.setattr("harness.campaign.comparison.run", run_until_interrupted)
     with pytest.raises(KeyboardInterrupt):
         begun.go(jobs=1, progress=lambda record: None)
     assert len(asked) == 2, "it goes on with other runs"
