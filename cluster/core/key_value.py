@@ -36,6 +36,7 @@ from typing import Any
 from cluster.core.answers import (
     INT_MAX,
     INT_MIN,
+    KEY_LENGTH_MAX,
     Answer,
     DigestSum,
     equal,
@@ -57,6 +58,8 @@ from cluster.wire import Command
 #: Most items one range answers with.
 RANGE_ITEMS_MAX = 10_000
 RANGE_ITEMS = 1_000
+#: What a read finds where there is no key.
+_ABSENT: Answer = ok(None)
 #: How many revisions the history grows beyond its bound before they are compacted.
 COMPACTED_AT_ONCE = 512
 
@@ -108,10 +111,9 @@ class KeyValue:
 
     def problem(self, command: Command) -> str:
         """Why a command can never be carried out, whatever the state; "" if it may be."""
-        op, args = command.op, command.args
-        wrong = key_problem(command.key)
-        if wrong:
-            return wrong
+        op, key, args = command.op, command.key, command.args
+        if type(key) is not str or len(key) > KEY_LENGTH_MAX:
+            return key_problem(key)
         fewest, most, problem = _SHAPES[op]
         if not fewest <= len(args) <= most:
             return _count_problem(op, args)
@@ -238,15 +240,16 @@ class KeyValue:
 
     def read(self, command: Command) -> Answer:
         """Answer a read that has no problem from the present state."""
+        op, args = command.op, command.args
         try:
-            if command.op == "range":
-                return self._range(command.key, *command.args)
-            found = self._find(command.key, *command.args)
+            if op == "range":
+                return self._range(command.key, *args)
+            found = self._find(command.key, *args) if args else self.values.latest(command.key)
         except NotReadable as error:
             return fail(str(error))
-        if command.op == "get":
-            return ok(None if found is None else found.value)
-        return ok(None if found is None else _stat(found))
+        if found is None:
+            return _ABSENT
+        return ("ok", found.value if op == "get" else _stat(found), "")
 
     def _find(self, key: str, revision: int = 0) -> Version | None:
         if not revision:

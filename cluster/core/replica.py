@@ -103,7 +103,7 @@ class Replica:
         )
         queue = parts.queue()
         self._pending = pending = PendingRequests(
-            answers, lambda waiting: queue.has_room(waiting, config.pending_max)
+            answers, queue.has_room, pending_max=config.pending_max
         )
         self._writes = Writes(
             queue,
