@@ -88,7 +88,7 @@ class KeyValue:
         history: how many revisions stay readable without a compaction being asked for.
     """
 
-    __slots__ = ("_by_lease", "_digest", "_history", "_values_type", "values")
+    __slots__ = ("_by_lease", "_digest", "_history", "_history_most", "_values_type", "values")
 
     reads = frozenset({"get", "stat", "range"})
     writes = frozenset(_ARGUMENTS) - reads
@@ -99,6 +99,7 @@ class KeyValue:
     ) -> None:
         self._values_type = values
         self._history = history
+        self._history_most = history + min(history, COMPACTED_AT_ONCE)
         self.values = values()
         #: lease -> its keys, as an ordered set
         self._by_lease: dict[str, dict[str, None]] = {}
@@ -233,7 +234,7 @@ class KeyValue:
     def forget_history(self, index: int) -> None:
         """Compact by itself, now and then, so that history stays bounded: in small steps, since no
         request is served meanwhile."""
-        if index - self.values.floor > self._history + min(self._history, COMPACTED_AT_ONCE):
+        if index - self.values.floor > self._history_most:
             self.values.compact(index - self._history)
 
     # -- reads -------------------------------------------------------------------------------------

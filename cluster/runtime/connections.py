@@ -131,9 +131,10 @@ class Connection(asyncio.Protocol):
 
     def flush(self) -> None:
         """Send the responses gathered, in one write."""
-        answers, self._answers = self._answers, []
+        answers = self._answers
         if self._transport is not None:
             self._transport.write(answers[0] if len(answers) == 1 else b"".join(answers))
+        answers.clear()
 
     def let_in(self, sender: str, *, token: int, frame_bytes_max: int) -> None:
         """It is known from now on: a client with a token, or a peer without."""
