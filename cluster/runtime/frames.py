@@ -22,7 +22,7 @@ import msgspec
 from cluster.wire import FRAME_BYTES_MAX, Frame, Response
 
 _LENGTH = struct.Struct(">I")
-_length_at = _LENGTH.unpack_from
+_length, _length_at = _LENGTH.pack, _LENGTH.unpack_from
 _encode = msgspec.msgpack.Encoder().encode
 #: How a TLS record of a handshake begins: what a client with TLS says first.
 _TLS_HANDSHAKE = b"\x16\x03"
@@ -37,7 +37,7 @@ class BadFrame(Exception):
 def encode_frame(message: Frame) -> bytes:
     """A message as one frame."""
     body = _encode(message)
-    return _LENGTH.pack(len(body)) + body
+    return _length(len(body)) + body
 
 
 class FrameDecoder(Generic[T]):
