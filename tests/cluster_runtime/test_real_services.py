@@ -81,7 +81,7 @@ def test_a_watch_prints_changes_as_they_come(cluster: Cluster) -> None:
 
 
 def test_a_leases_keys_end_with_it(cluster: Cluster) -> None:
-    lease = client(cluster, "lease", "grant", "1.5")["value"]["lease"]
+    lease = client(cluster, "lease", "grant", "5")["value"]["lease"]
     client(cluster, "put", "l/a", "1", "--lease", lease)
     assert client(cluster, "lease", "renew", lease)["value"]["lease"] == lease
     eventually("the key is gone", lambda: client(cluster, "get", "l/a")["value"] is None)
