@@ -249,6 +249,25 @@ def test_a_read_waits_for_a_round_sent_after_it_and_shares_it() -> None:
     assert reads.take_safe(2) == [(2, 4), (3, 4)] and not reads.needs_round(2)
 
 
+def test_reads_that_share_a_round_and_an_index_are_decided_about_once() -> None:
+    asked: list[int] = []
+
+    class Counting(ReadIndex):
+        def read_is_safe(self, round: int, confirmed: int) -> bool:
+            asked.append(round)
+            return super().read_is_safe(round, confirmed)
+
+    reads = Counting(first_index=1)
+    assert reads.add(0, index=1, sent=0)
+    for token in range(1, 64):
+        assert not reads.add(token, index=1, sent=1)
+    assert not reads.add(64, index=2, sent=1), "its index is another"
+    assert len(reads) == 65
+    assert reads.take_safe(2) == [*((token, 1) for token in range(64)), (64, 2)]
+    assert asked == [1, 2, 2]
+    assert len(reads) == 0
+
+
 def test_reads_of_followers_have_tokens_of_their_own() -> None:
     reads = ReadIndex(first_index=1)
     tokens = [reads.remote_token("b", 9), reads.remote_token("c", 9)]

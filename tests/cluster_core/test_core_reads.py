@@ -6,8 +6,12 @@ from core_pump import Pump, get
 from core_single import make_leader, raft, sent
 
 from cluster.config import MS
+from cluster.core.key_value import KeyValue
+from cluster.core.parts import ReplicaParts
+from cluster.core.state_machine import MachineParts
 from cluster.wire import (
     AppendReply,
+    Command,
     Heartbeat,
     HeartbeatReply,
 )
@@ -25,6 +29,24 @@ def test_a_read_needs_a_round_sent_after_it() -> None:
     assert core.ready().reads == [], "an answer to an earlier round proves nothing"
     core.step(1_004 * MS, "n2", HeartbeatReply(1, beat.round))
     assert core.ready().reads == [(7, 1)]
+
+
+def test_a_read_is_validated_once() -> None:
+    validated: list[str] = []
+
+    class Counting(KeyValue):
+        __slots__ = ()
+
+        def problem(self, command: Command) -> str:
+            validated.append(command.op)
+            return super().problem(command)
+
+    pump = Pump(1, parts=ReplicaParts(machine=MachineParts(keys=Counting)))
+    pump.run(1_000 * MS)
+    assert pump.do("n1", get("x")).status == "ok"
+    assert validated == ["get"]
+    assert pump.do("n1", Command("get", "x", (-1,))).status == "fail"
+    assert validated == ["get", "get"]
 
 
 def test_reads_share_rounds() -> None:
