@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from checkers.core.verdict import Finding, Result, Verdict
+from harness.campaign.workers import end_with_parent
 from harness.errors import UsageError
 from harness.timings import checked
 
@@ -450,7 +451,9 @@ def _outcomes(
         from multiprocessing import get_context
 
         # Not forked: a campaign may be started from a process with threads.
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(
+            workers, mp_context=get_context("spawn"), initializer=end_with_parent
+        ) as pool:
             yield from _spread(pool, job, seeds, workers)
 
 

@@ -75,7 +75,7 @@ class Peer:
 def at_the_door(scene: Callable[[int, Inside], Awaitable[None]]) -> None:
     async def run() -> None:
         inside = Inside()
-        doors = Doors(inside, token="", refusals=Refusals(lambda event, detail: None))
+        doors = Doors(inside, clients={}, token="", refusals=Refusals(lambda event, detail: None))
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: Connection(doors), "127.0.0.1", 0)
         await scene(server.sockets[0].getsockname()[1], inside)
