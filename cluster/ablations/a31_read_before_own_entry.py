@@ -22,6 +22,6 @@ ABLATION = Ablation(
     ReadBeforeOwnEntry,
     removes="A new leader holds reads until an entry of its own is committed.",
     breaks="A new leader serves reads from before its predecessor's last writes.",
-    nemesis="kill",
+    nemesis="partition,kill",
     pattern="follower_reads",
 )

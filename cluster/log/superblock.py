@@ -24,7 +24,8 @@ Decidability. All damage is found if the machine kept its power between the last
 damage, even if the process died. If it lost power, and the end of the log is damaged as well,
 the record may be older by the commits since it was last synced: less than ``SYNC_EVERY``, and none
 if the node was idle for one sync. For those commits the rules of ``write_ahead_log`` alone decide.
-A vote is never among them.
+A vote is never among them. And nothing on a disk tells a log from an older one if both copies of
+the superblock are put back with it: one new copy is enough to know.
 
 Invariants.
 
