@@ -1,7 +1,8 @@
 """A35c: an actor is the name of a node, whichever life it is in.
 
-A node that lost its disk counts its writes from one again. Others have heard of these numbers long
-ago, and take its new writes for old ones that were replaced.
+What a node remembers of a key that was erased and forgotten is in its memory alone. After a restart
+it counts its writes of that key from one again. A node that has not forgotten the tombstone yet
+knows these numbers, and takes the new write for the one that was erased.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ ABLATION = Ablation(
     NodeNames,
     role="leaderless",
     pattern="version_vector",
-    removes="A node that lost its memory uses the numbers of its earlier writes again.",
+    removes="A node that begins anew uses the numbers of its earlier writes again.",
     breaks="An acknowledged write of such a node is taken for one that was replaced.",
     nemesis="kill",
     workload="siblings",

@@ -13,8 +13,8 @@ context covers, and stays beside all others. Two replicas merge: a sibling that 
 other lacks stays if the other's context does not cover it, and else was overwritten there.
 
 Dots, and not the vectors alone, tell two writes of one coordinator apart that came with the same
-old context. An actor is a node in one life: a node that lost its memory would begin to count anew,
-and its new writes would be taken for old ones.
+old context. An actor is a node in one life: a node that restarts after it forgot a key would begin
+to count anew, and its new writes would be taken for old ones.
 
 A client that repeats a write may reach two coordinators, and each makes a dot. Both are names of
 one event, which is the client's request, so a sibling carries its session and number, and the state

@@ -2,7 +2,7 @@
 
 Entry points, the simulation and tests choose other classes here, with one decision removed. An
 actor, the name under which a node's writes are counted, belongs to one life of the node: without
-that (A35c), a node that lost its memory uses the names of its old writes again. It does not outlast
+that (A35c), a node that begins anew uses the names of its old writes again. It does not outlast
 the keys it wrote, either: a node that gave keys away goes on under another.
 
 Used by ``cluster.leaderless.node`` and by its hosts.

@@ -33,9 +33,6 @@ class DamageWatch:
         fail: reports a broken invariant.
         consensus: the parts of the variant that all nodes run; None for a role that has none.
         ablations: ids of those that all nodes run with; with one they may be silent about damage.
-        refuses: whether a member that comes with another directory is refused, without a variant
-            too. The runtime does so in every role; in role ``leaderless`` A35c is about a store
-            that does not.
     """
 
     def __init__(
@@ -45,12 +42,9 @@ class DamageWatch:
         fail: Fail,
         consensus: object | None,
         ablations: Sequence[str],
-        *,
-        refuses: bool = False,
     ) -> None:
         self._atlas, self._founders, self._fail = atlas, founders, fail
         self._consensus, self._ablated = consensus, bool(ablations)
-        self._refuses = refuses or consensus is not None
         self._wiped: set[str] = set()
         #: whether a founder with an empty disk takes part only after a recovery
         self._recovers = hasattr(consensus, "recovery")
@@ -80,7 +74,8 @@ class DamageWatch:
 
     def lets_in(self, member: str, source: str) -> bool:
         """Whether a member hears another, by the directory that each was met with; remembered. The
-        members of a founding have met then, as they do in the runtime."""
+        members of a founding have met then, as they do in the runtime; and as there, this is so in
+        every role."""
         pair = member, source
         if pair in self._let_in:
             return True
@@ -88,7 +83,7 @@ class DamageWatch:
         founding = source in self._founders and not self._directories.get(name_of(member))
         known = self._met.get(pair, ("",) if founding else ())
         if known[:1] != (directory,):
-            if self._refuses and not self._rule.takes(known, directory):
+            if not self._rule.takes(known, directory):
                 return False
             self._met[pair] = (directory, *known)
         self._let_in.add(pair)

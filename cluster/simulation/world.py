@@ -123,9 +123,8 @@ class World:
         self.atlas = FaultAtlas(self.nodes, copies=MEMBERS if role == "data" else 0)
         self.violations: list[InvariantViolation] = []
         self.damage_watch = DamageWatch(
-            self.atlas, self.founders, self.violation, made.variant(consensus, ablations),
-            ablations, refuses=role == "gossip",
-        )  # fmt: skip
+            self.atlas, self.founders, self.violation, made.variant(consensus, ablations), ablations
+        )
         #: (time, node, note) of the latest notes of cores
         self.notes: list[tuple[int, str, Note]] = []
         #: whether timers run by themselves; a directed schedule may take them over

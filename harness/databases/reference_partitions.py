@@ -142,8 +142,12 @@ class ReferencePartitions:
 
     async def partitions(self, nodes: Sequence[Node]) -> list[dict[str, Any]]:
         """The map of the first node that answers: each partition with ``id``, ``low``, ``high``,
-        ``group``, ``epoch`` and ``state``; empty if none can say."""
+        ``group``, ``epoch`` and ``state``; empty if none can say.
+
+        A node without a status is passed over: other faults wait while a request times out."""
         for node in nodes:
+            if await self.status(node) is None:
+                continue
             done = await self._asked(node, "partitions", "")
             if done.status == "ok" and done.value["partitions"]:
                 rows: list[dict[str, Any]] = done.value["partitions"]

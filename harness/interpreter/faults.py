@@ -6,6 +6,10 @@ healing, with the evidence. A nemesis that raises leaves the fault *indeterminat
 injected; it is healed like any other. A fault counts as ``installed`` only if its evidence says
 that it bit.
 
+Faults are injected one after the other, and one may take long: a change that the system is asked
+for waits for its answer. A fault whose whole time has gone by meanwhile is skipped. One that is
+held for a time and was healed in the instant of its injection did not bite, whatever it says.
+
 For the interpreter; every coroutine runs in real and in virtual time alike.
 """
 
@@ -20,9 +24,15 @@ import msgspec
 
 from harness.errors import UserCodeError
 from harness.nemesis.base import Context, Injection, Nemesis, Plan
+from harness.nemesis.common import skipped
+from harness.nemesis.schedule import calm_needed
 from harness.recorder import Recorder
 
 log = logging.getLogger("harness.faults")
+
+#: Why a fault was skipped, and why one did not bite.
+TOO_LATE = "its time had gone by before its turn: the fault before it took long to begin"
+NO_TIME = "it was healed in the instant in which it was injected"
 
 
 class FaultRecord(msgspec.Struct):
@@ -84,6 +94,9 @@ class FaultRunner:
         """
         nemesis = self._nemesis(plan)
         self.recorder.journal("intent", self.now_ns(), plan)
+        if _is_over(plan, self.now_ns()):
+            self._begin(plan, skipped(TOO_LATE))
+            return
         try:
             injection = await nemesis.inject(self.context, plan)
             _require_injection(nemesis, injection)
@@ -91,8 +104,7 @@ class FaultRunner:
             # User code: the fault is indeterminate, and the run heals.
             log.warning("injecting %s (fault %d) failed", plan.nemesis, plan.id, exc_info=error)
             injection = Injection(None, [], "indeterminate", {"error": _said(error)})
-        self.active[plan.id] = (plan, injection)
-        self._record_begin(plan, injection)
+        self._begin(plan, injection)
 
     async def heal(self, plan: Plan) -> None:
         """Heal one fault injected before; failure is journalled, for ``heal_all`` to mend."""
@@ -131,6 +143,10 @@ class FaultRunner:
             )
         return nemesis
 
+    def _begin(self, plan: Plan, injection: Injection) -> None:
+        self.active[plan.id] = (plan, injection)
+        self._record_begin(plan, injection)
+
     def _record_begin(self, plan: Plan, injection: Injection) -> None:
         now_ns = self.now_ns()
         target: dict[str, Any] = {"value": injection.value, "nodes": injection.nodes}
@@ -150,8 +166,11 @@ class FaultRunner:
     def _record_end(
         self, phase: str, plan: Plan, record: FaultRecord, evidence: dict[str, Any]
     ) -> None:
-        record.evidence = evidence
         record.end_ns = self.now_ns()
+        if record.end_ns == record.begin_ns and not calm_needed(self._nemesis(plan)):
+            # A change that the system was asked for stays; anything else was there for no time.
+            evidence = {**evidence, "bit": False, "why": evidence.get("why") or NO_TIME}
+        record.evidence = evidence
         if record.outcome == "installed" and not record.bit:
             record.outcome = "indeterminate"
         proof: dict[str, Any] = {"outcome": record.outcome, "evidence": evidence}
@@ -159,6 +178,12 @@ class FaultRunner:
         self.recorder.history.fault_end(plan.id, plan.nemesis, time_ns=record.end_ns, **proof)
         self.recorder.flush()
         log.info("fault %d %s ends: %s", plan.id, plan.nemesis, _short(evidence))
+
+
+def _is_over(plan: Plan, now_ns: int) -> bool:
+    """Whether a planned fault's time has gone by. One of the workload's generator is never late:
+    the generator waits for it."""
+    return not plan.driven and plan.end_ns <= now_ns
 
 
 def _require_injection(nemesis: Nemesis, injection: Any) -> None:

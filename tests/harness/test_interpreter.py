@@ -321,3 +321,61 @@ def test_a_fault_of_no_nemesis_is_said(tmp_path):
     generator = gen.clients(gen.reads(1).rate(50).time_limit(2), {"f": "kil", "value": "one"})
     _, error, _ = conduct(tmp_path, generator, nemeses=[Nemesis("kill")])
     assert "the fault 'kil'" in str(error) and "kill" in str(error)
+
+
+# -- faults that are late
+
+
+class Slow:
+    """A nemesis whose injection takes a while; it says that each fault took effect."""
+
+    needs = frozenset()
+
+    def __init__(self, name, takes_ns):
+        self.name, self.takes_ns = name, takes_ns
+
+    async def inject(self, context, plan):
+        await context.env.sleep(self.takes_ns)
+        return Injection(None, [])
+
+    async def heal(self, context, plan, injection):
+        return {"bit": True}
+
+
+def late_faults(tmp_path, *plans, **takes_ns):
+    nemeses = [Slow(name, takes) for name, takes in takes_ns.items()]
+    tenths = SECOND // 10
+    made = [
+        Plan(id, name, begin * tenths, end * tenths, targets="", params={})
+        for id, (name, begin, end) in enumerate(plans, start=1)
+    ]
+    reads = gen.reads(1).rate(10).time_limit(6)
+    _, error, faults = conduct(tmp_path, reads, nemeses=nemeses, plans=made)
+    assert error is None
+    return [faults.records[plan.id] for plan in made]
+
+
+def test_a_fault_whose_time_went_by_while_another_began_is_skipped(tmp_path):
+    slow, over, rest = late_faults(
+        tmp_path, ("slow", 1, 40), ("quick", 5, 15), ("quick", 16, 30), slow=2 * SECOND, quick=1
+    )
+    assert slow.outcome == "installed" and slow.bit
+    assert over.outcome == "skipped" and not over.bit
+    assert "its time had gone by" in over.evidence["why"]
+    assert rest.outcome == "installed" and rest.end_ns == 3 * SECOND, "late, and there for a while"
+
+
+def test_a_fault_that_was_there_for_no_time_did_not_bite(tmp_path):
+    (fault,) = late_faults(tmp_path, ("slow", 1, 10), slow=2 * SECOND)
+    assert fault.begin_ns == fault.end_ns
+    assert fault.outcome == "indeterminate" and not fault.bit
+    assert "in the instant" in fault.evidence["why"]
+
+
+def test_a_change_that_stays_bit_though_its_time_was_over_when_it_was_made(tmp_path):
+    Slow.needs_calm = True
+    try:
+        (fault,) = late_faults(tmp_path, ("slow", 1, 10), slow=2 * SECOND)
+    finally:
+        del Slow.needs_calm
+    assert fault.outcome == "installed" and fault.bit

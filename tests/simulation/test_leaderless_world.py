@@ -175,6 +175,16 @@ def test_siblings_are_printed_and_remembered() -> None:
     ]
 
 
+def test_a_node_wiped_under_its_old_id_is_refused_and_makes_no_quorum() -> None:
+    """It forgot what it acknowledged: with one that missed the write, nothing would be read."""
+    text = (
+        "role leaderless\nnodes n1 n2 n3\ncut n3 | n1 n2\nstore c1 x 1 @n1 -> ok\nrun 50ms\n"
+        "crash n1\nwipe n1\ncrash n2\nheal\nrestart n1\nrun 2s\ntimeout 1s\nsiblings c2 x @n3"
+    )
+    (said,) = run_schedule(text, check_invariants=False).outputs
+    assert said[-1].startswith("c2 siblings x @n3 -> ") and "-> ok" not in said[-1], said
+
+
 @pytest.mark.parametrize(
     "line, sentence",
     [
