@@ -237,8 +237,14 @@ async def _call(given: argparse.Namespace) -> int:
     tls = client_context(ca=files[0], cert=files[1], key=files[2]) if all(files) else None
     values = _values(given)
     token = read_token(given.token_file)
+    seen = getattr(given, "min_revision", 0)
     async with AsyncioClient(
-        addresses, cluster=given.cluster, timeout_s=given.timeout, tls=tls, token=token
+        addresses,
+        cluster=given.cluster,
+        timeout_s=given.timeout,
+        tls=tls,
+        token=token,
+        revision=seen,
     ) as client:
         if hasattr(given, "carry"):
             code: int = await given.carry(client, given)
@@ -246,7 +252,7 @@ async def _call(given: argparse.Namespace) -> int:
         if given.op == "member":
             return say(await _change(client, given, values))
         command = Command(given.op, given.key, values)
-        return say(await client.call(command, **reading(client, given)))
+        return say(await client.call(command, **reading(given)))
 
 
 def _values(given: argparse.Namespace) -> tuple[Any, ...]:

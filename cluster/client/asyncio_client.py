@@ -117,6 +117,7 @@ class AsyncioClient:
         attempt_s: how long one node may take to answer before another is tried.
         tls: context made by :func:`cluster.runtime.tls.client_context`, or None.
         token: the cluster's token, if it has one.
+        revision: one that another session saw: ``session`` reads are as new as it.
 
     Raises:
         OptionError: an address is not ``host:port``.
@@ -134,6 +135,7 @@ class AsyncioClient:
         attempt_s: float = 1.0,
         tls: ssl.SSLContext | None = None,
         token: str = "",
+        revision: int = 0,
     ) -> None:
         self._addresses = {
             node: parse_address(address, option=f"the address of {node}")
@@ -145,6 +147,7 @@ class AsyncioClient:
             rng=EntropyRng(),
             window=window,
             attempt_ns=int(attempt_s * 1e9),
+            revision=revision,
         )
         self._cluster = cluster
         self._timeout_s = timeout_s

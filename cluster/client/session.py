@@ -206,6 +206,7 @@ class ClientSession:
         window: commands under way at once.
         attempt_ns: how long one copy may go unanswered before another node is tried.
         backoff_min_ns, backoff_max_ns: bounds of the growing delay between attempts.
+        revision: one that was answered elsewhere, and that ``session`` reads are as new as.
 
     Raises:
         ValueError: no name, no nodes, or a window below 1.
@@ -221,6 +222,7 @@ class ClientSession:
         attempt_ns: int = 1_000 * MS,
         backoff_min_ns: int = 10 * MS,
         backoff_max_ns: int = 500 * MS,
+        revision: int = 0,
     ) -> None:
         if not name:
             raise ValueError("name is empty: a session needs a name that no other session has")
@@ -229,7 +231,7 @@ class ClientSession:
         if window < 1:
             raise ValueError(f"window is {window}: at least one command must be under way")
         self._routing = Routing(nodes, rng=rng, backoff_ns=(backoff_min_ns, backoff_max_ns))
-        self._name = SessionName(name)
+        self._name = SessionName(name, revision)
         self._window = window
         self._attempt_ns = attempt_ns
         self._channel = OutgoingChannel()
@@ -256,15 +258,6 @@ class ClientSession:
     def revision(self) -> int:
         """The highest log index that the session has seen in an answer."""
         return self._name.revision
-
-    def saw(self, revision: int) -> None:
-        """Go on from a revision that was seen elsewhere: ``session`` reads are as new as it.
-
-        Args:
-            revision: one that this cluster answered; 0 for none.
-        """
-        assert revision >= 0, "a revision is 0 or above"
-        self._name.revision = max(self._name.revision, revision)
 
     @property
     def epoch(self) -> int:

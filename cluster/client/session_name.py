@@ -21,14 +21,16 @@ class SessionName:
 
     Args:
         name: unique among all clients there ever are.
+        revision: one that this cluster answered, to go on from; 0 for none.
     """
 
     __slots__ = ("_incarnation", "_name", "next_number", "opened_after", "revision")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, revision: int = 0) -> None:
+        assert revision >= 0, "a revision is 0 or above"
         self._name, self._incarnation = name, 1
         #: highest log index that the session has seen in an answer
-        self.revision = 0
+        self.revision = revision
         #: a log index known when the session began under this name; -1 before it is known
         self.opened_after = -1
         #: number of the next write

@@ -95,7 +95,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--node", default="", help="ask this node; with --mode stale, only it")
 
 
-def reading(client: AsyncioClient, given: argparse.Namespace) -> dict[str, Any]:
+def reading(given: argparse.Namespace) -> dict[str, Any]:
     """How a read is asked for: arguments of :meth:`AsyncioClient.call`.
 
     Raises:
@@ -103,7 +103,6 @@ def reading(client: AsyncioClient, given: argparse.Namespace) -> dict[str, Any]:
     """
     if given.min_revision and given.mode != SESSION:  # no other mode waits for a revision
         raise OptionError(f"--min-revision is of --mode {SESSION}, and --mode is {given.mode}")
-    client.session.saw(given.min_revision)
     return {"mode": given.mode, "node": given.node, "staleness_s": given.staleness}
 
 
@@ -214,7 +213,7 @@ def _held_parsers(ops: Any) -> None:
 async def _range(client: AsyncioClient, given: argparse.Namespace) -> int:
     names = ("end", "limit", "revision", "keys_only", "count_only")
     options = {name: getattr(given, name) for name in names if getattr(given, name)}
-    how = reading(client, given)
+    how = reading(given)
     return say(await client.call(Command("range", given.key, (options,)), **how))
 
 

@@ -33,6 +33,7 @@ from cluster.core.key_value import KeyValue
 from cluster.gossip.emergent_leader import EmergentLeader, LivingMembers
 from cluster.gossip.fenced_register import FencedRegister, unanswered
 from cluster.gossip.group_membership import GroupMembership, GroupParts, status_of
+from cluster.gossip.membership_view import SUSPECT
 from cluster.gossip.requests import (
     ACT,
     JOIN,
@@ -43,6 +44,7 @@ from cluster.gossip.requests import (
 )
 from cluster.gossip.writes import Writes, memory_of
 from cluster.log.storage import Storage
+from cluster.measures import Measures
 from cluster.ports import (
     Effect,
     NodeId,
@@ -166,6 +168,10 @@ class GossipNode:
     def leads(self) -> bool:
         """Whether this node leads the agreed view, as far as it can see."""
         return self.leader.leads(self.group.living)
+
+    def measures(self) -> Measures:
+        """How many members are suspected now, for ``/metrics``."""
+        return Measures(gauges={"gossip_suspects": self.group.view.count(SUSPECT)})
 
     def status(self) -> dict[str, Any]:
         """JSON-ready state; the generation is the number of the last agreed view."""

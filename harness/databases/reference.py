@@ -148,6 +148,12 @@ _ABSENT: dict[str, Any] = {"list": [], "set": [], "counter": 0}
 _TAKES_MAX = 20
 
 
+def _known_sources(sources: str) -> str:
+    if sources not in SOURCES:
+        raise nearest("sources", sources, SOURCES)
+    return sources
+
+
 async def _require_own_sources(node: Node) -> None:
     """That the copy of the cluster on a node is this one: the report names this one's commit.
 
@@ -204,10 +210,8 @@ class Reference(ReferenceMembers, ReferencePartitions):
         sources: str = "own",
     ) -> None:
         super().__init__()
-        if sources not in SOURCES:
-            raise nearest("sources", sources, SOURCES)
         #: whether nodes must run the cluster that this harness comes with
-        self.sources = sources
+        self.sources = _known_sources(sources)
         if read_mode not in READ_MODES:
             raise nearest("read_mode", read_mode, READ_MODES)
         named = ablate.split(",") if isinstance(ablate, str) else list(ablate)

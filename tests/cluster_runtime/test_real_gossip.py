@@ -47,6 +47,7 @@ def test_the_next_oldest_leads_when_the_leader_is_killed(tmp_path: Path) -> None
             return sorted(views[0]) == everybody and views[1:] == views[:-1]
 
         until(agree)
+        assert "splitbrain_gossip_suspects " in cluster.get("n1", "/metrics")
         first = do(cluster, "act", "a", node="n3")
         assert first.status == "ok", first.error
         killed, *others = status("n3")["view_members"]
