@@ -2,14 +2,18 @@
 
 Exit codes: 0 asked to stop (SIGTERM, SIGINT, or the end of ``--parent-pid``), 3 it cannot start
 (one sentence on stderr), 4 it stopped itself because its disk failed, 5 because of a bug in its
-core. ``python -m cluster format`` makes a data directory that of a new member.
+core. A file that another process has cut, or a page that a failing disk cannot bring back, ends it
+with SIGBUS, and stderr says where. ``python -m cluster format`` makes a data directory that of a
+new member.
 """
 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,8 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         options = parse_options(arguments)
     except OptionError as error:
-        print(f"python -m cluster: {error}", file=sys.stderr)
-        return 3
+        return _cannot_start(f"python -m cluster: {error}")
 
     from cluster.ablations.registry import UnknownAblation
     from cluster.runtime.node import run_node
@@ -40,8 +43,14 @@ def main(arguments: Sequence[str]) -> int:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(run_node(options, parts=_parts(options)))
     except (CannotStart, UnknownAblation) as error:
-        print(f"node {options.id}: {error}", file=sys.stderr)
-        return 3
+        return _cannot_start(f"node {options.id}: {error}")
+
+
+def _cannot_start(why: str) -> int:
+    """Say why, if stderr takes it: a log on a full disk must not change the exit code."""
+    with suppress(OSError):
+        print(why, file=sys.stderr)
+    return 3
 
 
 def _parts(options: NodeOptions) -> NodeParts:
@@ -80,4 +89,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 if __name__ == "__main__":
+    if sys.stderr is not None:  # a mapped file that cannot be had any more ends the process
+        faulthandler.enable()
     sys.exit(main(sys.argv[1:]))

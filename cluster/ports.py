@@ -16,7 +16,7 @@ Nothing in this module does anything. It imports nothing but types.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -193,6 +193,28 @@ class Core(Protocol):
 
     def state_hash(self) -> str:
         """Hex digest of the applied state: equal on all nodes at an equal applied index above 0."""
+
+
+#: So many entries take longer to apply than a step more costs.
+STEP_ENTRIES = 4
+
+
+@runtime_checkable
+class InSteps(Protocol):
+    """A core that can give writes and messages before it applies what is committed.
+
+    A host that sets ``step_entries`` asks for :meth:`more` after each input, before the next.
+    """
+
+    #: fewest committed entries of an input that are applied in a step of their own; 0 for never
+    step_entries: int
+
+    @property
+    def unfinished(self) -> object:
+        """None if nothing is left to do of the last input."""
+
+    def more(self, now_ns: int) -> list[Effect]:
+        """Do what is left of the last input."""
 
 
 class Rng(Protocol):

@@ -61,11 +61,19 @@ class NodePlace(msgspec.Struct, frozen=True):
 
 
 class Playground(msgspec.Struct, frozen=True):
-    """A cluster in its directory; ``cluster.json``."""
+    """A cluster in its directory; ``cluster.json``.
+
+    Args:
+        consensus: the variant.
+        nodes: in order.
+        role: what its nodes are.
+        certs: directory of its certificates, with which all speak mutual TLS; "" for none.
+    """
 
     consensus: str
     nodes: tuple[NodePlace, ...]
     role: str = "core"
+    certs: str = ""
 
     @property
     def addresses(self) -> str:
@@ -85,6 +93,7 @@ def up(
     role: str = "",
     consensus: str = "",
     port: int,
+    certs: str = "",
     arguments: list[str],
 ) -> Playground:
     """Start a cluster, or what of it does not run, and wait until it serves.
@@ -95,6 +104,7 @@ def up(
         role: what its nodes are; "" for core, or what they are; see ``python -m cluster --help``.
         consensus: the variant; "" for raft, or what it is.
         port: the first of its ports, for a new one.
+        certs: directory of certificates for mutual TLS; "" for none, or for those it has.
         arguments: more arguments for every node; ``{node}`` in one is the node's name.
 
     Raises:
@@ -103,7 +113,8 @@ def up(
     """
     made = (where / STATE).exists()
     kind = _kind(role or "core", consensus or "raft")
-    found = load(where) if made else _new(where, nodes or NODES, kind, port)
+    certs = str(Path(certs).resolve()) if certs else ""
+    found = load(where) if made else _new(where, nodes or NODES, kind, port=port, certs=certs)
     if nodes and nodes != len(found.nodes):
         raise UsageError(
             f"--nodes is {nodes}, and {where} holds a cluster of {len(found.nodes)} nodes; leave "
@@ -112,15 +123,16 @@ def up(
     for what, wanted, there in (
         ("role", role, found.role),
         ("consensus", consensus, found.consensus),
+        ("certs", certs, found.certs),
     ):
         if wanted and wanted != there:
             raise UsageError(
-                f"--{what} is {wanted!r}, and {where} holds a cluster of {what} {there}; give "
-                "another --dir, or remove that one"
+                f"--{what} is {wanted!r}, and {where} holds a cluster of {what} "
+                f"{there or 'none'}; give another --dir, or remove that one"
             )
     for node in found.nodes:
         if not _pids(where, node):
-            _start(where, found, node, arguments)
+            _start(where, found, node, [*tls_arguments(found.certs, node.name), *arguments])
     _wait(
         lambda: all(_get(where, node, "/health") for node in found.nodes),
         lambda: _not_serving(where, found),
@@ -147,7 +159,27 @@ def _kind(role: str, consensus: str) -> tuple[str, str]:
     return role, consensus
 
 
-def _new(where: Path, nodes: int, kind: tuple[str, str], port: int) -> Playground:
+def tls_arguments(certs: str, who: str) -> list[str]:
+    """The arguments of a node, or of a client, that make it speak mutual TLS.
+
+    Args:
+        certs: directory of certificates; "" for none.
+        who: the name of the certificate.
+
+    Raises:
+        UsageError: the directory has no authority.
+    """
+    if not certs:
+        return []
+    where = Path(certs).resolve()
+    if not (where / "ca.pem").is_file():
+        raise UsageError(f"--certs {certs!r} holds no ca.pem; `harness cluster certs` makes one")
+    files = {"ca": "ca.pem", "cert": f"{who}.pem", "key": f"{who}.key"}
+    return [word for name, file in files.items() for word in (f"--tls-{name}", str(where / file))]
+
+
+def _new(where: Path, nodes: int, kind: tuple[str, str], *, port: int, certs: str) -> Playground:
+    tls_arguments(certs, "client")
     if not 1 <= nodes <= 9:
         raise UsageError(f"--nodes is {nodes}; it should be 1 to 9")
     if not 1024 <= port <= 65_535 - 2 * nodes:
@@ -162,7 +194,7 @@ def _new(where: Path, nodes: int, kind: tuple[str, str], port: int) -> Playgroun
     with os.fdopen(handle, "w") as file:
         file.write(secrets.token_hex(16) + "\n")
     role, consensus = kind
-    found = Playground(consensus, places, role)
+    found = Playground(consensus, places, role, certs)
     (where / STATE).write_bytes(msgspec.json.format(msgspec.json.encode(found)))
     return found
 

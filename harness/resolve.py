@@ -10,7 +10,8 @@ For :mod:`harness.runner`.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,15 @@ class Resolved(msgspec.Struct):
             UsageError: it is unknown, or cannot do what a nemesis needs.
         """
         return _environment(self.spec, self.seed, run_dir, self.parts)
+
+    def require_options(self) -> None:
+        """See that the environment takes its options and can do what nemeses need; sets up nothing.
+
+        Raises:
+            UsageError: as :meth:`environment`.
+        """
+        with tempfile.TemporaryDirectory() as nowhere:
+            _made_environment(self.spec, self.seed, Path(nowhere), self.parts)
 
 
 def resolve(
@@ -313,6 +323,16 @@ def _check_environment(spec: TestSpec, db: DB) -> None:
 
 
 def _environment(spec: TestSpec, seed: int, run_dir: Path, parts: Parts) -> Environment:
+    env, needs = _made_environment(spec, seed, run_dir, parts)
+    if isinstance(env, Prepared):
+        env.prepare(needs)
+    return env
+
+
+def _made_environment(
+    spec: TestSpec, seed: int, run_dir: Path, parts: Parts
+) -> tuple[Environment, Collection[str]]:
+    """The environment with nothing looked for yet, and what nemeses need of it."""
     from harness.nemesis import require
 
     options = dict(spec.env_options)
@@ -323,6 +343,4 @@ def _environment(spec: TestSpec, seed: int, run_dir: Path, parts: Parts) -> Envi
     factory = registry.find("environment", spec.env)
     env: Environment = factory(nodes=list(spec.nodes), run_dir=run_dir, seed=seed, options=options)
     needs = require(list(parts.by_name.values()), env, parts.db)
-    if isinstance(env, Prepared):
-        env.prepare(needs)
-    return env
+    return env, needs

@@ -79,7 +79,9 @@ class RequestWaitingList:
             return False
         assert index not in self._waiting, f"two requests wait for the entry at {index}"
         self._waiting[index] = (generation, waiter)
-        self.deadline_ns = min(self.deadline_ns, self.waits_until_ns(waiter))
+        until_ns = self.waits_until_ns(waiter)
+        if until_ns < self.deadline_ns:
+            self.deadline_ns = until_ns
         return True
 
     def applied(self, index: int, generation: int) -> tuple[Waiter, bool] | None:

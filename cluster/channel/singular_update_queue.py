@@ -59,7 +59,8 @@ class SingularUpdateQueue:
     def put(self, waiter: Waiter, data: bytes) -> None:
         """Add an update at the end."""
         self._queue.append((waiter, data))
-        self.deadline_ns = min(self.deadline_ns, waiter.deadline_ns)
+        if waiter.deadline_ns < self.deadline_ns:
+            self.deadline_ns = waiter.deadline_ns
 
     def take(self, *, entries_max: int, bytes_max: int) -> tuple[list[Waiter], list[bytes]]:
         """Take the next batch: the waiters, and the updates, in the same order."""

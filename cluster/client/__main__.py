@@ -48,6 +48,7 @@ from cluster.client.words import (
     add_parsers,
     add_reading,
     code_of,
+    reading,
     say,
     seconds,
 )
@@ -171,7 +172,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("key")
         for value in values:
             command.add_argument(value, type=_value, nargs="?" if op == "incr" else None, default=1)
-        command.set_defaults(values=values, mode="linearizable", node="", staleness=0.0)
+        command.set_defaults(
+            values=values, mode="linearizable", node="", staleness=0.0, min_revision=0
+        )
         if op == "put":
             command.add_argument(
                 "--lease", action="append", dest="leases", default=[], metavar="ID",
@@ -190,9 +193,9 @@ def _member_parsers(ops: Any) -> None:
     """``member ...`` and ``transfer``."""
     transfer = ops.add_parser("transfer", help="let another voter lead")
     transfer.add_argument("key", nargs="?", default="", metavar="MEMBER", help="default: the best")
-    transfer.set_defaults(mode="linearizable", node="", staleness=0.0)
+    transfer.set_defaults(mode="linearizable", node="", staleness=0.0, min_revision=0)
     words = ops.add_parser("member", help="who takes part").add_subparsers(
-        dest="word", required=True, parser_class=_Parser
+        dest="word", required=True, parser_class=_Parser, metavar="WORD"
     )
     for word, help in (
         ("list", "voters, learners, and who is leaving"),
@@ -243,8 +246,7 @@ async def _call(given: argparse.Namespace) -> int:
         if given.op == "member":
             return say(await _change(client, given, values))
         command = Command(given.op, given.key, values)
-        how = {"mode": given.mode, "node": given.node, "staleness_s": given.staleness}
-        return say(await client.call(command, **how))
+        return say(await client.call(command, **reading(client, given)))
 
 
 def _values(given: argparse.Namespace) -> tuple[Any, ...]:

@@ -257,6 +257,15 @@ class ClientSession:
         """The highest log index that the session has seen in an answer."""
         return self._name.revision
 
+    def saw(self, revision: int) -> None:
+        """Go on from a revision that was seen elsewhere: ``session`` reads are as new as it.
+
+        Args:
+            revision: one that this cluster answered; 0 for none.
+        """
+        assert revision >= 0, "a revision is 0 or above"
+        self._name.revision = max(self._name.revision, revision)
+
     @property
     def epoch(self) -> int:
         """Epoch of the present connection; 0 before the first."""

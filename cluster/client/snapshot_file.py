@@ -11,7 +11,8 @@ it. A file that is saved has another name until it is whole: under its own name 
 or nothing.
 
 A snapshot holds keys and values. It does not hold leases, sessions or older versions; restored keys
-have revisions of their own and no lease.
+have revisions of their own and no lease. ``snapshot save`` leaves out keys attached to a lease,
+since without its lease it would never end, and a lock that was held would be taken for ever.
 
 Used by ``cluster.client.words``.
 """
@@ -21,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -89,7 +91,7 @@ def read_snapshot(file: Path) -> tuple[int, list[tuple[str, Any]]]:
         BadSnapshot: it is no snapshot, of a version that is not known, or not whole.
         OSError: it cannot be read.
     """
-    data = file.read_bytes()
+    data = _regular(file)
     lines = data.split(b"\n")
     header = _row(lines[0])
     if header.get("format") != FORMAT:
@@ -110,6 +112,20 @@ def read_snapshot(file: Path) -> tuple[int, list[tuple[str, Any]]]:
             f"{file} is damaged: it names {footer.get('keys')!r} keys and has {len(rows)}"
         )
     return header["revision"], [(row["key"], row["value"]) for row in rows]
+
+
+def _regular(file: Path) -> bytes:
+    """The bytes of a regular file: a pipe would be waited for, and a device has no end.
+
+    Raises:
+        BadSnapshot: it is something else.
+        OSError: it cannot be read.
+    """
+    with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:
+        kind = os.fstat(opened.fileno()).st_mode
+        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+            raise BadSnapshot(f"{file} is no regular file")
+        return opened.read()
 
 
 def _row(line: bytes) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
@@ -20,7 +21,8 @@ from cluster.client.asyncio_client import AsyncioClient
 from cluster.client.recipes import Election, Held, Lock, RecipeError, events
 from cluster.client.session import Complete
 from cluster.client.snapshot_file import BadSnapshot, SnapshotWriter, read_snapshot
-from cluster.data.follower_reads import READ_MODES
+from cluster.core.answers import INT_MAX
+from cluster.data.follower_reads import READ_MODES, SESSION
 from cluster.runtime.options import OptionError
 from cluster.wire import Command
 
@@ -70,7 +72,8 @@ def add_parsers(ops: Any, parser_class: type[argparse.ArgumentParser]) -> None:
     snapshot.add_argument(
         "word",
         choices=("save", "restore"),
-        help="save: to a new file; restore: put its keys, and leave all others as they are",
+        help="save: to a new file, without keys that end with a lease; restore: put its keys, and "
+        "leave all others as they are",
     )
     snapshot.add_argument("file", type=Path)
     snapshot.set_defaults(carry=_snapshot, node="", key="")
@@ -85,7 +88,23 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         "--staleness", type=seconds, default=0.0, metavar="S",
         help="of mode bounded: how many seconds old the answer may be",
     )  # fmt: skip
+    parser.add_argument(
+        "--min-revision", type=_revision, default=0, metavar="R",
+        help="of mode session: the revision of an earlier answer, which this one is not older than",
+    )  # fmt: skip
     parser.add_argument("--node", default="", help="ask this node; with --mode stale, only it")
+
+
+def reading(client: AsyncioClient, given: argparse.Namespace) -> dict[str, Any]:
+    """How a read is asked for: arguments of :meth:`AsyncioClient.call`.
+
+    Raises:
+        OptionError: a revision is given, and another mode than ``session``.
+    """
+    if given.min_revision and given.mode != SESSION:  # no other mode waits for a revision
+        raise OptionError(f"--min-revision is of --mode {SESSION}, and --mode is {given.mode}")
+    client.session.saw(given.min_revision)
+    return {"mode": given.mode, "node": given.node, "staleness_s": given.staleness}
 
 
 def seconds(text: str) -> float:
@@ -101,6 +120,17 @@ def seconds(text: str) -> float:
     if not 0 <= duration_s < SECONDS_MAX:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, 0 or above")
     return duration_s
+
+
+def _revision(text: str) -> int:
+    """A revision, as options take it.
+
+    Raises:
+        argparse.ArgumentTypeError: it is negative, or no number.
+    """
+    if not text.isdecimal() or int(text) > INT_MAX:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no revision, 0 or above")
+    return int(text)
 
 
 def _range_parser(ops: Any) -> None:
@@ -140,7 +170,7 @@ def _watch_parser(ops: Any) -> None:
 
 def _lease_parsers(ops: Any, parser_class: type[argparse.ArgumentParser]) -> None:
     words = ops.add_parser("lease", help="what ends by itself").add_subparsers(
-        dest="word", required=True, parser_class=parser_class
+        dest="word", required=True, parser_class=parser_class, metavar="WORD"
     )
     for word, help in (
         ("grant", "a new lease; keys are attached with: put KEY VALUE --lease ID"),
@@ -184,7 +214,7 @@ def _held_parsers(ops: Any) -> None:
 async def _range(client: AsyncioClient, given: argparse.Namespace) -> int:
     names = ("end", "limit", "revision", "keys_only", "count_only")
     options = {name: getattr(given, name) for name in names if getattr(given, name)}
-    how = {"mode": given.mode, "node": given.node, "staleness_s": given.staleness}
+    how = reading(client, given)
     return say(await client.call(Command("range", given.key, (options,)), **how))
 
 
@@ -224,6 +254,25 @@ async def _lease(client: AsyncioClient, given: argparse.Namespace) -> int:
 
 
 async def _hold(client: AsyncioClient, given: argparse.Namespace) -> int:
+    """Take a lock or a leadership, and keep it; a signal to end gives it back, too."""
+    asked: list[int] = []
+    holding = asyncio.ensure_future(_hold_to_the_end(client, given))
+
+    def end(number: int) -> None:
+        asked.append(number)
+        holding.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, end, number)
+    try:
+        return await holding
+    except asyncio.CancelledError:
+        if not asked:  # an interruption, of this coroutine
+            raise
+        return 128 + asked[0]
+
+
+async def _hold_to_the_end(client: AsyncioClient, given: argparse.Namespace) -> int:
     held: Held
     if given.op == "elect":
         held = Election(client, given.key, given.candidate, ttl_s=given.ttl)
@@ -287,14 +336,18 @@ class _Refused(Exception):
 
 
 async def _save(client: AsyncioClient, file: Path) -> int:
-    """All keys as of one revision."""
+    """All keys as of one revision, but for those that end with a lease."""
+    left_out = 0
     try:
         found = await _page(client, "", 0)
         revision = found["revision"]
         with SnapshotWriter(file, revision) as out:
             while True:
                 for item in found["items"]:
-                    out.add(item["key"], item["value"])
+                    if item["lease"]:  # it ends by itself, and would not without its lease
+                        left_out += 1
+                    else:
+                        out.add(item["key"], item["value"])
                 if not found["more"]:
                     break
                 found = await _page(client, found["items"][-1]["key"] + "\0", revision)
@@ -302,7 +355,8 @@ async def _save(client: AsyncioClient, file: Path) -> int:
         return say(refused.done)
     except OSError as error:
         raise OptionError(f"{file} cannot be written: {error.strerror}") from None
-    print(json.dumps({"status": "ok", "keys": out.keys, "revision": revision, "file": str(file)}))
+    said = {"status": "ok", "keys": out.keys, "left_out": left_out, "revision": revision}
+    print(json.dumps({**said, "file": str(file)}))
     return 0
 
 
@@ -353,4 +407,13 @@ def _batches(rows: Sequence[tuple[str, Any]]) -> Iterator[list[list[Any]]]:
         yield puts
 
 
-__all__ = ["INTERRUPTED", "NOT_ANSWERED", "USAGE", "RecipeError", "add_parsers", "code_of", "say"]
+__all__ = [
+    "INTERRUPTED",
+    "NOT_ANSWERED",
+    "USAGE",
+    "RecipeError",
+    "add_parsers",
+    "code_of",
+    "reading",
+    "say",
+]

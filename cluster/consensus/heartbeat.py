@@ -111,6 +111,8 @@ class HeartbeatRounds:
 
     def confirm(self, electorate: Configuration) -> None:
         """Note the latest round that a quorum has answered, the leader included."""
+        if self.confirmed == self.sent:
+            return  # the answers of those who were not needed
         round = agreed_value(electorate, self._answered)
         if round > self.confirmed:
             assert round <= self.sent, f"round {round} is confirmed, and {self.sent} was the last"

@@ -102,8 +102,8 @@ class LeaderRounds:
             self._reads.hold(token)
         elif lease and self.heartbeats.lease_is_valid(now_ns, node.membership.current):
             node.outbox.reads.append((token, mark))
-        else:
-            self._add(now_ns, token)
+        elif self._reads.add(token, index=mark, sent=self.heartbeats.sent):
+            self._serve(now_ns)
 
     def forwarded(self, now_ns: int, source: NodeId, message: ReadIndexRequest) -> None:
         """A follower asks for a linearizable index."""
@@ -118,12 +118,8 @@ class LeaderRounds:
         if not self._reads.mark_is_current(self._node.mark.index):
             return False
         for token in self._reads.release_held():
-            self._add(now_ns, token)
+            self.read(now_ns, token)
         return True
-
-    def _add(self, now_ns: int, token: int) -> None:
-        if self._reads.add(token, index=self._node.mark.index, sent=self.heartbeats.sent):
-            self._serve(now_ns)
 
     def _serve(self, now_ns: int) -> None:
         """Serve the reads that are safe; send a round if the next one has none under way."""

@@ -44,12 +44,13 @@ class ReadIndex:
     def __init__(self, first_index: int) -> None:
         self._first_index = first_index
         self._held: list[int] = []
-        self._waiting: deque[tuple[int, int, int]] = deque()
+        #: (round, index, tokens) of the reads that share a round and an index, oldest first
+        self._waiting: deque[tuple[int, int, list[int]]] = deque()
         self._remote: dict[int, tuple[NodeId, int]] = {}
         self._next_remote = -1
 
     def __len__(self) -> int:
-        return len(self._held) + len(self._waiting)
+        return len(self._held) + sum(len(tokens) for _round, _index, tokens in self._waiting)
 
     # -- decisions ---------------------------------------------------------------------------------
 
@@ -92,16 +93,23 @@ class ReadIndex:
         """A read at an index waits for the round after ``sent``; whether no other read waits for a
         round under way, so that this one must cause the next."""
         assert self.mark_is_current(index), f"a read at {index}, below {self._first_index}"
-        under_way = bool(self._waiting) and self._waiting[0][0] <= sent
-        self._waiting.append((sent + 1, index, token))
-        return not under_way
+        waiting = self._waiting
+        if not waiting:
+            waiting.append((sent + 1, index, [token]))
+            return True
+        round, at, tokens = waiting[-1]
+        if round == sent + 1 and at == index:
+            tokens.append(token)
+        else:
+            waiting.append((sent + 1, index, [token]))
+        return waiting[0][0] > sent
 
     def take_safe(self, confirmed: int) -> list[tuple[int, int]]:
         """Take the reads that may be served, as (token, index)."""
         safe: list[tuple[int, int]] = []
         while self._waiting and self.read_is_safe(self._waiting[0][0], confirmed):
-            _round, index, token = self._waiting.popleft()
-            safe.append((token, index))
+            _round, index, tokens = self._waiting.popleft()
+            safe += [(token, index) for token in tokens]
         return safe
 
     def needs_round(self, sent: int) -> bool:
@@ -110,7 +118,8 @@ class ReadIndex:
 
     def drain(self) -> list[int]:
         """Take every read: leadership is lost, and none can be confirmed any more."""
-        tokens = [token for _round, _index, token in self._waiting] + self._held
+        drained = [token for _round, _index, tokens in self._waiting for token in tokens]
+        drained += self._held
         self._waiting.clear()
         self._held = []
-        return tokens
+        return drained

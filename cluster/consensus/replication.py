@@ -193,6 +193,8 @@ class Replication:
         if peer in self._transfers:
             return self._transfers.repeat(peer, now_ns)
         idle = not pipeline.in_flight and pipeline.next > self._log.last_index
+        if idle and peer not in self._repairing:
+            return ()
         if not pipeline.stalled(now_ns, self._config.heartbeat_ns) and not (
             # One that is being repaired has all: its next answer tells whether it counts again.
             idle and peer in self._repairing

@@ -45,9 +45,10 @@ class ClientAnswers:
     def give(self, waiter: Waiter, answer: Answer, revision: int = 0) -> None:
         """Answer a client; the revision is the applied index, unless another is given."""
         status, value, error = answer
-        revision = revision or self._state.applied
-        leader = self._consensus.leader
-        response = Response(waiter.request, status, value, revision, leader, error)
+        leader = self._consensus.variant.leader
+        response = Response(
+            waiter.request, status, value, revision or self._state.applied, leader, error
+        )
         self._out.append(Reply(waiter.connection, response))
 
     def give_all(self, waiters: Iterable[Waiter], status: str, error: str) -> None:

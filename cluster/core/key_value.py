@@ -36,6 +36,7 @@ from typing import Any
 from cluster.core.answers import (
     INT_MAX,
     INT_MIN,
+    KEY_LENGTH_MAX,
     Answer,
     DigestSum,
     equal,
@@ -57,6 +58,8 @@ from cluster.wire import Command
 #: Most items one range answers with.
 RANGE_ITEMS_MAX = 10_000
 RANGE_ITEMS = 1_000
+#: What a read finds where there is no key.
+_ABSENT: Answer = ok(None)
 #: How many revisions the history grows beyond its bound before they are compacted.
 COMPACTED_AT_ONCE = 512
 
@@ -85,7 +88,7 @@ class KeyValue:
         history: how many revisions stay readable without a compaction being asked for.
     """
 
-    __slots__ = ("_by_lease", "_digest", "_history", "_values_type", "values")
+    __slots__ = ("_by_lease", "_digest", "_history", "_history_most", "_values_type", "values")
 
     reads = frozenset({"get", "stat", "range"})
     writes = frozenset(_ARGUMENTS) - reads
@@ -96,6 +99,7 @@ class KeyValue:
     ) -> None:
         self._values_type = values
         self._history = history
+        self._history_most = history + min(history, COMPACTED_AT_ONCE)
         self.values = values()
         #: lease -> its keys, as an ordered set
         self._by_lease: dict[str, dict[str, None]] = {}
@@ -108,10 +112,9 @@ class KeyValue:
 
     def problem(self, command: Command) -> str:
         """Why a command can never be carried out, whatever the state; "" if it may be."""
-        op, args = command.op, command.args
-        wrong = key_problem(command.key)
-        if wrong:
-            return wrong
+        op, key, args = command.op, command.key, command.args
+        if type(key) is not str or len(key) > KEY_LENGTH_MAX:
+            return key_problem(key)
         fewest, most, problem = _SHAPES[op]
         if not fewest <= len(args) <= most:
             return _count_problem(op, args)
@@ -231,22 +234,23 @@ class KeyValue:
     def forget_history(self, index: int) -> None:
         """Compact by itself, now and then, so that history stays bounded: in small steps, since no
         request is served meanwhile."""
-        if index - self.values.floor > self._history + min(self._history, COMPACTED_AT_ONCE):
+        if index - self.values.floor > self._history_most:
             self.values.compact(index - self._history)
 
     # -- reads -------------------------------------------------------------------------------------
 
     def read(self, command: Command) -> Answer:
         """Answer a read that has no problem from the present state."""
+        op, args = command.op, command.args
         try:
-            if command.op == "range":
-                return self._range(command.key, *command.args)
-            found = self._find(command.key, *command.args)
+            if op == "range":
+                return self._range(command.key, *args)
+            found = self._find(command.key, *args) if args else self.values.latest(command.key)
         except NotReadable as error:
             return fail(str(error))
-        if command.op == "get":
-            return ok(None if found is None else found.value)
-        return ok(None if found is None else _stat(found))
+        if found is None:
+            return _ABSENT
+        return ("ok", found.value if op == "get" else _stat(found), "")
 
     def _find(self, key: str, revision: int = 0) -> Version | None:
         if not revision:

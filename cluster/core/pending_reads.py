@@ -76,7 +76,8 @@ class PendingReads:
     def add(self, token: int, waiter: Waiter, command: Command, asked_ns: int) -> None:
         """Wait for a token's index, asked for at this time."""
         self._reads[token] = PendingRead(waiter, command, asked_ns)
-        self.deadline_ns = min(self.deadline_ns, waiter.deadline_ns)
+        if waiter.deadline_ns < self.deadline_ns:
+            self.deadline_ns = waiter.deadline_ns
 
     def wait_for(self, index: int, waiter: Waiter, command: Command) -> None:
         """Wait until an index is applied that is known already."""

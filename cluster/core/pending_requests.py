@@ -50,14 +50,21 @@ class PendingRequests:
 
     Args:
         answers: where a refusal goes.
-        has_room: whether one more may wait, given how many do.
+        has_room: whether one more may wait, given how many do and how many may.
+        pending_max: how many may.
     """
 
-    __slots__ = ("_answers", "_at_most", "_has_room", "_parts")
+    __slots__ = ("_answers", "_at_most", "_has_room", "_parts", "_pending_max")
 
-    def __init__(self, answers: ClientAnswers, has_room: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        answers: ClientAnswers,
+        has_room: Callable[[int, int], bool],
+        *,
+        pending_max: int,
+    ) -> None:
         self._answers = answers
-        self._has_room = has_room
+        self._has_room, self._pending_max = has_room, pending_max
         #: at most so many wait
         self._at_most = 0
         self._parts: tuple[WaitingPart, ...] = ()
@@ -71,11 +78,11 @@ class PendingRequests:
 
     def admit(self, waiter: Waiter) -> bool:
         """Whether one more request may wait; if not, the client is answered ``retry``."""
-        if not self._has_room(self._at_most):
+        if not self._has_room(self._at_most, self._pending_max):
             waiting = len(self)
             assert waiting <= self._at_most, f"{waiting} wait, and {self._at_most} were admitted"
             self._at_most = waiting
-            if not self._has_room(waiting):
+            if not self._has_room(waiting, self._pending_max):
                 full = f"{waiting} requests are waiting already"
                 self._answers.give(waiter, ("retry", None, full))
                 return False

@@ -141,10 +141,13 @@ class Reads:
         if self._waiting:
             for waiter in self._waiting.name(named):
                 self._answers.redirect(waiter)
+            asked_ns = -1
             for read in self._waiting.take_runnable(now_ns, self._state.applied):
-                if read.asked_ns >= 0:
-                    self._modes.confirmed(read.asked_ns)
+                if read.asked_ns > asked_ns:
+                    asked_ns = read.asked_ns
                 self._answers.give(read.waiter, self._answer(read.command))
+            if asked_ns >= 0:
+                self._modes.confirmed(asked_ns)
         if self._watches:
             values = self._state.machine.watched
             for waiter, answer in self._watches.notice(values, self._watched_to):

@@ -55,10 +55,7 @@ from cluster.core.state_watch import WATCH
 from cluster.core.writes import Writes
 from cluster.measures import Measures
 from cluster.ports import Clock, Effect, NodeId, Recovered, Rng, SetTimer
-from cluster.wire import Command, Message, RegisterMessage, Request, Snapshot
-
-#: So many entries take longer to apply than a step more costs.
-STEP_ENTRIES = 4
+from cluster.wire import Message, RegisterMessage, Request, Snapshot
 
 
 class Replica:
@@ -90,8 +87,8 @@ class Replica:
         self.consensus: Consensus = parts.consensus.build(
             node_id, members, config=self.config, rng=rng
         )
-        #: whether the host asks for :meth:`more` after each input
-        self.in_steps = False
+        #: see :class:`cluster.ports.InSteps`
+        self.step_entries = 0
         self._reset()
 
     def _reset(self) -> None:
@@ -103,7 +100,7 @@ class Replica:
         )
         queue = parts.queue()
         self._pending = pending = PendingRequests(
-            answers, lambda waiting: queue.has_room(waiting, config.pending_max)
+            answers, queue.has_room, pending_max=config.pending_max
         )
         self._writes = Writes(
             queue,
@@ -240,25 +237,22 @@ class Replica:
 
     def _take_request(self, now_ns: int, connection: int, request: Request) -> None:
         waiter = Waiter(connection, request.id, now_ns + max(0, request.timeout_ns))
-        command = request.command
-        wrong = self._problem(command)
+        command, machine = request.command, self.state.machine
+        op = command.op
+        if op in MEMBER_OPS:
+            wrong = member_request_problem(command)
+        else:
+            wrong = machine.watch_problem(command) if op == WATCH else machine.problem(command)
         if wrong:
             self._answers.give(waiter, fail(wrong))
-        elif command.op in self.state.machine.reads or command.op == MEMBERS:
+        elif op in machine.reads or op == MEMBERS:
             self._reads.take(now_ns, waiter, request)
-        elif command.op == WATCH:
+        elif op == WATCH:
             self._reads.take_watch(waiter, command)
-        elif command.op in MEMBER_OPS:
+        elif op in MEMBER_OPS:
             self._members.take(now_ns, waiter, command)
         else:
             self._writes.take(waiter, request)
-
-    def _problem(self, command: Command) -> str:
-        """Why a command can never be carried out, whatever the state; "" if it may be."""
-        if command.op in MEMBER_OPS:
-            return member_request_problem(command)
-        machine = self.state.machine
-        return machine.watch_problem(command) if command.op == WATCH else machine.problem(command)
 
     # -- what follows from an input ----------------------------------------------------------------
 
@@ -271,7 +265,7 @@ class Replica:
         assert self.unfinished is None, f"{self.node} has not applied what it committed"
         self._writes.propose(now_ns)
         ready = self.consensus.ready()
-        if self.in_steps and ready.effects and len(ready.committed) >= STEP_ENTRIES:
+        if ready.effects and 0 < self.step_entries <= len(ready.committed):
             self.unfinished = ready
             return ready.effects
         return self._finish(now_ns, ready, ready.effects)

@@ -50,7 +50,7 @@ class ReplicatedMachine(Protocol):
         """Carry out what a leader proposed by itself."""
 
     def read(self, command: Command) -> Answer:
-        """Answer a read from the present state, or say why not."""
+        """Answer a read that has no problem from the present state."""
 
     def encode(self) -> Any:
         """The whole state, for a snapshot: JSON-like, perhaps shared with the live state."""

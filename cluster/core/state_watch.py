@@ -85,7 +85,8 @@ def watch_problem(command: Command) -> str:
         if kind is None:
             return f"watch has no option {short(name)}; it has {', '.join(_OPTIONS)}"
         if type(value) is not kind or (type(value) is int and not 0 <= value <= INT_MAX):
-            return f"the option {name} of watch is {short(value)}"
+            wanted = "a number of 0 or above" if kind is int else f"a {kind.__name__}"
+            return f"the option {name} of watch is {short(value)}; it should be {wanted}"
     return ""
 
 

@@ -178,7 +178,8 @@ class VersionedValues:
 
     def reach(self, revision: int) -> None:
         """What is changed from now on has this revision or a later one."""
-        self.reached = max(self.reached, revision)
+        if revision > self.reached:
+            self.reached = revision
 
     def keys(self, start: str, end: str | None) -> Iterator[str]:
         """Keys that have versions, from ``start`` up to but without ``end``, in order.
@@ -265,7 +266,8 @@ class VersionedValues:
             self._listed[key] = None
         made = Version(revision, number, created, lease, length, data)
         self.newest = revision
-        self.reached = max(self.reached, revision)
+        if revision > self.reached:
+            self.reached = revision
         if old is not None and old.revision == revision:  # changed twice by one transaction
             versions[-1] = made
         else:

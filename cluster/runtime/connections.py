@@ -22,6 +22,7 @@ from cluster.wire import HELLO_BYTES_MAX, Frame, Hello, Message, Request, Respon
 HELLO_TIMEOUT_S = 5.0
 #: Answers a client has not read beyond which it is not read from.
 CLIENT_BYTES_MAX = 1024 * 1024
+_OF_CLIENTS = (Hello, Request, Response)
 #: How long the last frame to a refused connection may take.
 LAST_WORDS_S = 1.0
 
@@ -101,8 +102,9 @@ class Connection(asyncio.Protocol):
         self.heard_s = time.monotonic()
         try:
             frames = self._decoder.feed(data) if self.sender else self._greeted(data)
+            take = self._take_request if self.token else self._take_message
             for frame in frames:
-                self._take(frame)
+                take(frame)
                 if self._transport is None:
                     return
         except BadFrame as error:
@@ -129,9 +131,10 @@ class Connection(asyncio.Protocol):
 
     def flush(self) -> None:
         """Send the responses gathered, in one write."""
-        answers, self._answers = self._answers, []
+        answers = self._answers
         if self._transport is not None:
             self._transport.write(answers[0] if len(answers) == 1 else b"".join(answers))
+        answers.clear()
 
     def let_in(self, sender: str, *, token: int, frame_bytes_max: int) -> None:
         """It is known from now on: a client with a token, or a peer without."""
@@ -179,15 +182,15 @@ class Connection(asyncio.Protocol):
             raise BadFrame(reason)
         return self._decoder.feed(b"")
 
-    def _take(self, frame: Frame) -> None:
-        if self.token:
-            if not isinstance(frame, Request):
-                raise BadFrame("a client may send requests only")
-            self._host.client_request(self.token, frame)
-        elif isinstance(frame, Hello | Request | Response):
+    def _take_request(self, frame: Frame) -> None:
+        if type(frame) is not Request:
+            raise BadFrame("a client may send requests only")
+        self._host.client_request(self.token, frame)
+
+    def _take_message(self, frame: Frame) -> None:
+        if isinstance(frame, _OF_CLIENTS):
             raise BadFrame("a peer may send messages only")
-        else:
-            self._host.peer_message(self.sender, frame)
+        self._host.peer_message(self.sender, frame)
 
     def _disarm(self) -> None:
         if self._timeout is not None:

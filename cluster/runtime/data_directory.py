@@ -7,7 +7,7 @@ trusting a clock. The voters that the cluster was founded with are written down 
 later command line says, the log begins with those. And the directory gets a name of its own, by
 which peers tell it from an emptied one (``peer_directories``).
 
-File ``identity``, JSON, replaced by an atomic rename at each start.
+File ``identity``, JSON and its checksum, replaced by an atomic rename at each start.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import msgspec
 from cluster.consensus.membership import INCARNATION_MARK, name_of
 from cluster.log.group_files import within_group
 from cluster.ports import Disk
+from cluster.runtime.sealed_file import DamagedFile, seal, unseal
 
 FORMAT = 1
 
@@ -156,7 +157,7 @@ def _empty(disk: Disk, identity: Identity) -> Identity:
 
 def _write(disk: Disk, identity: Identity) -> None:
     disk.create(_TEMPORARY)
-    disk.append(_TEMPORARY, msgspec.json.encode(identity) + b"\n")
+    disk.append(_TEMPORARY, seal(msgspec.json.encode(identity)))
     disk.sync(_TEMPORARY)
     disk.rename(_TEMPORARY, _NAME)
     disk.sync_dir()
@@ -164,9 +165,11 @@ def _write(disk: Disk, identity: Identity) -> None:
 
 def _read(disk: Disk) -> Identity:
     try:
-        found = msgspec.json.decode(disk.read(_NAME), type=Identity)
+        found = msgspec.json.decode(unseal(_NAME, disk.read(_NAME)), type=Identity)
+    except DamagedFile as error:
+        raise WrongDirectory(str(error)) from None
     except msgspec.MsgspecError as error:
-        raise WrongDirectory(f"the data directory's identity file is damaged: {error}") from None
+        raise WrongDirectory(str(DamagedFile(_NAME, 0, str(error)))) from None
     if found.format != FORMAT:
         raise WrongDirectory(
             f"the data directory has format {found.format}, and this version reads {FORMAT}"

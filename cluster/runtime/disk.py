@@ -14,6 +14,11 @@ Invariants: ``sync`` writes and flushes in one system call where the kernel can
 :class:`cluster.ports.DiskError`; the caller must stop, unless it is ``no_room``. One process per
 directory: a lock is held.
 
+The exception is ``overwrite``, which writes to mapped memory: a page that cannot be had (the file
+was cut by another process, the disk fails when memory was short, a file system that copies on
+write is full) ends the process with SIGBUS. That is a crash, at which nothing leaves, and
+``cluster.__main__`` says where it was.
+
 Faults for ``--enable-chaos`` are in ``disk_faults``. Used by the storage thread only.
 """
 

@@ -95,6 +95,7 @@ class Doors:
 
     Args:
         inside: the node.
+        clients: the clients that are here, by number, kept by the doors and read by others.
         token: what hellos must carry; "" if nothing.
         refusals: where refusals are written.
         channel: the class of the receiving ends of channels.
@@ -104,18 +105,21 @@ class Doors:
         self,
         inside: Inside,
         *,
+        clients: dict[int, Connection],
         token: str,
         refusals: Refusals,
         channel: type[IncomingChannel] = IncomingChannel,
     ) -> None:
         self.peers: dict[str, Connection] = {}
-        self.clients: dict[int, Connection] = {}
+        self.clients = clients
         self._channel = channel
         self._channels: dict[str, IncomingChannel] = {}
         self._strangers: dict[Connection, None] = {}
         self._halves: dict[Connection, _Half] = {}
         self._held_bytes = 0
         self._inside = inside
+        #: a peer's message and a client's request, of which there are many: nothing is added here
+        self.peer_message, self.client_request = inside.peer_message, inside.client_request
         self._token = token.encode()
         self._refusals = refusals
         self._clients_max = clients_max()
@@ -171,14 +175,6 @@ class Doors:
         else:
             self._seat_client(connection)
         return ""
-
-    def peer_message(self, source: str, message: Message) -> None:
-        """A peer's message."""
-        self._inside.peer_message(source, message)
-
-    def client_request(self, token: int, request: Request) -> None:
-        """A client's request."""
-        self._inside.client_request(token, request)
 
     def holds(self, connection: Connection, *, fresh: bool) -> None:
         """A half frame began (``fresh``), grew or ended."""

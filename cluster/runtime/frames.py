@@ -22,6 +22,7 @@ import msgspec
 from cluster.wire import FRAME_BYTES_MAX, Frame, Response
 
 _LENGTH = struct.Struct(">I")
+_length, _length_at = _LENGTH.pack, _LENGTH.unpack_from
 _encode = msgspec.msgpack.Encoder().encode
 #: How a TLS record of a handshake begins: what a client with TLS says first.
 _TLS_HANDSHAKE = b"\x16\x03"
@@ -36,7 +37,7 @@ class BadFrame(Exception):
 def encode_frame(message: Frame) -> bytes:
     """A message as one frame."""
     body = _encode(message)
-    return _LENGTH.pack(len(body)) + body
+    return _length(len(body)) + body
 
 
 class FrameDecoder(Generic[T]):
@@ -47,7 +48,7 @@ class FrameDecoder(Generic[T]):
         frame_bytes_max: the longest body; may be changed between two calls.
     """
 
-    __slots__ = ("_decode", "_half", "_wanted", "frame_bytes_max")
+    __slots__ = ("_decode", "_half", "_wanted", "frame_bytes_max", "held_bytes")
 
     def __init__(
         self, decoder: msgspec.msgpack.Decoder[T], *, frame_bytes_max: int = FRAME_BYTES_MAX
@@ -55,12 +56,9 @@ class FrameDecoder(Generic[T]):
         self.frame_bytes_max = frame_bytes_max
         self._decode = decoder.decode
         self._half = bytearray()
-        self._wanted = 0
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of a half frame that wait for the rest."""
-        return len(self._half)
+        self._wanted = 4
+        #: bytes of a half frame that wait for the rest
+        self.held_bytes = 0
 
     def feed(self, data: bytes, *, messages_max: int = 0) -> list[T]:
         """Every message completed by these bytes, in order.
@@ -72,44 +70,46 @@ class FrameDecoder(Generic[T]):
         Raises:
             BadFrame: the stream is not ours.
         """
-        if self._half:
-            self._half += data
-            if len(self._half) < self._wanted:
-                return []
-            data = bytes(self._half)
-            self._half = bytearray()
-        offset, size = 0, len(data)
+        if self.held_bytes:
+            data = self._joined(data)
         messages: list[T] = []
-        view = memoryview(data)
-        self._wanted = 4
-        while size - offset >= 4:
-            (length,) = _LENGTH.unpack_from(data, offset)
-            if length > self.frame_bytes_max:
-                raise BadFrame(self._too_long(length, data[offset : offset + 2]))
-            end = offset + 4 + length
-            if end > size:
-                self._wanted = 4 + length
-                break
-            messages.append(self._decoded(view[offset + 4 : end]))
-            offset = end
-            if len(messages) == messages_max:
-                break
+        offset, size, view = 0, len(data), memoryview(data)
+        try:
+            while size - offset >= 4:
+                (length,) = _length_at(data, offset)
+                if length > self.frame_bytes_max:
+                    raise BadFrame(self._too_long(length, data[offset : offset + 2]))
+                end = offset + 4 + length
+                if end > size:
+                    self._wanted = 4 + length
+                    break
+                messages.append(self._decode(view[offset + 4 : end]))
+                offset = end
+                if len(messages) == messages_max:
+                    break
+        except RecursionError:
+            raise BadFrame("a frame that is no message: it is nested too deeply") from None
+        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, ValueError) as error:
+            raise BadFrame(f"a frame that is no message: {str(error)[:200]}") from None
         if offset < size:
             self._half += view[offset:]
+            self.held_bytes = len(self._half)
         return messages
+
+    def _joined(self, data: bytes) -> bytes:
+        """What is held and these bytes, if they complete a frame; else nothing yet."""
+        self._half += data
+        self.held_bytes = len(self._half)
+        if self.held_bytes < self._wanted:
+            return b""
+        data = bytes(self._half)
+        self._half, self.held_bytes, self._wanted = bytearray(), 0, 4
+        return data
 
     def _too_long(self, length: int, begin: bytes) -> str:
         if begin == _TLS_HANDSHAKE:
             return "it speaks TLS, and this node was started without certificates"
         return f"a frame of {length} bytes, and the most is {self.frame_bytes_max}"
-
-    def _decoded(self, body: memoryview) -> T:
-        try:
-            return self._decode(body)
-        except RecursionError:
-            raise BadFrame("a frame that is no message: it is nested too deeply") from None
-        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, ValueError) as error:
-            raise BadFrame(f"a frame that is no message: {str(error)[:200]}") from None
 
 
 def frame_decoder(*, frame_bytes_max: int = FRAME_BYTES_MAX) -> FrameDecoder[Frame]:

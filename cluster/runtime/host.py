@@ -19,10 +19,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from cluster.host.effect_gate import EffectGate, GateBroken, Write
-from cluster.ports import Core, Effect, Note, Recovered, Reply, Send
+from cluster.ports import STEP_ENTRIES, Core, Effect, InSteps, Note, Recovered, Reply, Send
 from cluster.runtime.clock import SkewedClock
 from cluster.runtime.frames import encode_frame
 from cluster.runtime.metrics import Histogram
@@ -54,20 +54,6 @@ class Outside(Protocol):
         """The core raised, or broke an invariant of the gate: a bug. The node must stop."""
 
 
-@runtime_checkable
-class InSteps(Protocol):
-    """A core that can give writes and messages before it applies what is committed."""
-
-    in_steps: bool
-
-    @property
-    def unfinished(self) -> object:
-        """None if nothing is left to do of the last input."""
-
-    def more(self, now_ns: int) -> list[Effect]:
-        """Do what is left of the last input."""
-
-
 class CoreHost:
     """Runs one core.
 
@@ -93,7 +79,7 @@ class CoreHost:
         self._on_clients = getattr(core, "on_clients", None)
         self._stepping = core if isinstance(core, InSteps) else None
         if self._stepping is not None:
-            self._stepping.in_steps = True
+            self._stepping.step_entries = STEP_ENTRIES
         self.turn_seconds = Histogram()
         #: turns in which the core took long: it applied much, or something dear
         self.slow_turns = 0

@@ -11,7 +11,8 @@ more, and a stopped peer must not cost this node its memory. A connection whose 
 acknowledged for ``SILENCE_MS`` is given up (TCP_USER_TIMEOUT), so that after a cut that swallowed
 packets a new one is made at once, rather than when TCP's backed-off retransmission wakes up.
 
-A peer that refuses this node says why before it hangs up, which is all that ever comes back.
+A peer that refuses this node says why before it hangs up, which is all that ever comes back. It is
+dialled again as one that cannot be reached: after a longer and longer while.
 
 Used by ``node``; runs in the event loop.
 """
@@ -87,6 +88,8 @@ class PeerLink(asyncio.Protocol):
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
         self._made_s = 0.0
+        #: whether the peer refused the connection that was made last
+        self._turned_away = False
         self._transport: asyncio.Transport | None = None
         self._writable = False
         self._closed = False
@@ -144,6 +147,7 @@ class PeerLink(asyncio.Protocol):
         self.connections += 1
         self._decoder = response_decoder()
         self._made_s = time.monotonic()
+        self._turned_away = False
         self._lost.clear()
         self._transport.write(encode_frame(self._hello()))
         self._writable = True
@@ -158,7 +162,7 @@ class PeerLink(asyncio.Protocol):
         if self._tls is not None and time.monotonic() - self._made_s < HUNG_UP_WITHIN_S:
             why = why or HUNG_UP
         if why and not self._closed:
-            self._refused(self.peer, why)
+            self._refuse(why)
         if not self._closed:
             self._changed(self.peer, False)
 
@@ -167,12 +171,12 @@ class PeerLink(asyncio.Protocol):
         try:
             answers = self._decoder.feed(data)
         except BadFrame as error:
-            self._refused(self.peer, f"it answers {error}")
+            self._refuse(f"it answers {error}")
             if self._transport is not None:
                 self._transport.abort()
             return
         for answer in answers:
-            self._refused(self.peer, answer.error)
+            self._refuse(answer.error)
 
     def pause_writing(self) -> None:
         """The peer does not read as fast as this node sends."""
@@ -182,6 +186,10 @@ class PeerLink(asyncio.Protocol):
         """It does again."""
         self._writable = True
         self.flush()
+
+    def _refuse(self, why: str) -> None:
+        self._turned_away = True
+        self._refused(self.peer, why)
 
     def _bound(self) -> None:
         while self._queue and (
@@ -200,10 +208,11 @@ class PeerLink(asyncio.Protocol):
                 why = why_failed(error)
                 if why:
                     self._refused(self.peer, why)
-                backoff_s = min(BACKOFF_MAX_S, backoff_s * 2)
+                failed = True
             else:
-                backoff_s = BACKOFF_MIN_S
                 await self._lost.wait()
+                failed = self._turned_away
+            backoff_s = min(BACKOFF_MAX_S, backoff_s * 2) if failed else BACKOFF_MIN_S
             await asyncio.sleep(backoff_s * random.uniform(0.5, 1.5))
 
     async def _dial(self) -> None:

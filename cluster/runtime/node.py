@@ -175,10 +175,11 @@ class Node:
             refused=self._link_refused,
             channel=channels.outgoing,
         )
+        self._clients: dict[int, Connection] = {}
         outlet = Outlet(
             self._log,
             link_to=self._peers.link_to,
-            client=lambda token: self._doors.clients.get(token),
+            clients=self._clients,
             persist=self._thread.put,
             configured=self._configured,
             stop=self._stopping.stop,
@@ -198,7 +199,11 @@ class Node:
             options.config.cluster, host=self._host, peers=self._peers, room=room, outlet=outlet
         )
         self._doors = Doors(
-            self._inlet, token=options.token, refusals=self._refusals, channel=channels.incoming
+            self._inlet,
+            clients=self._clients,
+            token=options.token,
+            refusals=self._refusals,
+            channel=channels.incoming,
         )
         self._observation = Observation(
             Parts(

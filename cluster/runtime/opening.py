@@ -24,6 +24,7 @@ from cluster.runtime.data_directory import Identity
 from cluster.runtime.disk import DirectoryInUse, FileDisk
 from cluster.runtime.options import Address, NodeOptions
 from cluster.runtime.peer_directories import RECOVERING, PeerDirectories
+from cluster.runtime.sealed_file import DamagedFile
 
 LISTEN_BACKLOG = 1024
 
@@ -89,7 +90,7 @@ def open_data(
         return Opened(options, disk, identity, directories, opened, recovered)
     except CorruptLog as error:
         raise CannotStart(f"{place}: {error}") from None
-    except (DirectoryInUse, data_directory.WrongDirectory, msgspec.MsgspecError) as error:
+    except (DirectoryInUse, data_directory.WrongDirectory, DamagedFile) as error:
         raise CannotStart(f"{place}: {error}") from None
     except (DiskError, OSError) as error:
         raise CannotStart(f"{place} cannot be used: {error}") from None

@@ -8,7 +8,7 @@ Used by ``node`` as the outside of its :class:`cluster.runtime.host.CoreHost`.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cluster.host.effect_gate import Write
 from cluster.ports import Note
@@ -25,7 +25,7 @@ class Outlet:
     Args:
         log: where notes and bugs are written.
         link_to: the link to a peer, or None if it is not known where that is.
-        client: the connection of a client's token, or None if it is gone.
+        clients: the connections of the clients that are still there, by token.
         persist: queues a write.
         configured: called when the configuration in force changed.
         stop: stops the node with an exit code.
@@ -36,7 +36,7 @@ class Outlet:
         log: EventLog,
         *,
         link_to: Callable[[str], PeerLink | None],
-        client: Callable[[int], Connection | None],
+        clients: Mapping[int, Connection],
         persist: Callable[[Write], None],
         configured: Callable[[], None],
         stop: Callable[[int], None],
@@ -47,7 +47,7 @@ class Outlet:
         self.persist = persist
         self._log = log
         self._link_to = link_to
-        self._client = client
+        self._clients = clients
         self._configured = configured
         self._stop = stop
         self._unflushed: dict[PeerLink | Connection, None] = {}
@@ -65,7 +65,7 @@ class Outlet:
 
     def answer(self, connection: int, response: Response) -> None:
         """Answer a client that is still there."""
-        client = self._client(connection)
+        client = self._clients.get(connection)
         if client is not None:
             self.responses += 1
             self.proposals[response.status] = self.proposals.get(response.status, 0) + 1

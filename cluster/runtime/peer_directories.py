@@ -17,7 +17,8 @@ can come after the first word of the new one.
 Limits, plainly: a node that has never met the peer before cannot know. All nodes of a cluster meet
 when it is founded; one that was cut off from the peer all its life is the exception.
 
-File ``.peers`` in the data directory, JSON, replaced by an atomic rename. Used by ``node``.
+File ``.peers`` in the data directory, JSON and its checksum, replaced by an atomic rename. Used by
+``node``.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pathlib import Path
 import msgspec
 
 from cluster.consensus.member_directories import MemberDirectories
+from cluster.runtime.sealed_file import DamagedFile, seal, unseal
 
 FILE = ".peers"
 #: Members remembered, of all there ever were: hellos must not fill the disk.
@@ -44,7 +46,8 @@ class PeerDirectories:
         recovers: whether a peer may come with another directory than before.
 
     Raises:
-        OSError, ValueError: the file cannot be read, or is damaged.
+        OSError: the file cannot be read.
+        DamagedFile: it is not what was written.
     """
 
     def __init__(self, root: Path, *, recovers: bool = False) -> None:
@@ -53,7 +56,7 @@ class PeerDirectories:
         #: by member: its directory, and behind it those that it has lost
         self._known: dict[str, str] = {}
         if self._path.exists():
-            self._known = msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
+            self._known = _read(self._path)
 
     def problem(self, member: str, directory: str) -> str:
         """Why a peer that says hello is not who it says; "" if it may be, which is remembered."""
@@ -76,7 +79,7 @@ class PeerDirectories:
         new = self._path.with_name(f"{FILE}.tmp")
         try:
             with new.open("wb") as file:
-                file.write(msgspec.json.encode(known))
+                file.write(seal(msgspec.json.encode(known)))
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(self._path)
@@ -89,3 +92,10 @@ class PeerDirectories:
             return f"the directory of {member} cannot be remembered: {error}"
         self._known = known
         return ""
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(unseal(FILE, path.read_bytes()), type=dict[str, str])
+    except msgspec.MsgspecError as error:
+        raise DamagedFile(FILE, 0, str(error)) from None

@@ -11,8 +11,9 @@ consequences are known:
 
 Only promises of the configuration are checked: a deaf leader needs ``check_quorum``, and
 ``prevote`` too, since a deaf node that campaigns without asking deposes its successors; a rejoin
-needs ``prevote``. A trial that fails is made once more, for a lossy network may elect by itself; it
-counts if it fails twice.
+needs ``prevote``. A slow disk needs one of the two if a node runs that is no member any more: it
+campaigns, and without them any candidate deposes a leader. A trial that fails is made once more,
+for a lossy network may elect by itself; it counts if it fails twice.
 
 Used by :mod:`cluster.simulation.swarm` after the liveness phase, and by tests.
 """
@@ -41,7 +42,9 @@ def trials_for(world: World) -> tuple[str, ...]:
     are a majority without the leader."""
     if not _can_spare_leader(world):
         return ()
-    promised = ["lost-leader", "slow-disk"]
+    promised = ["lost-leader"]
+    if world.config.check_quorum or world.config.prevote or not _former_members_run(world):
+        promised.append("slow-disk")
     if world.config.check_quorum and world.config.prevote:
         promised.append("deaf-leader")
     if world.config.prevote:
@@ -57,6 +60,14 @@ def _can_spare_leader(world: World) -> bool:
     voters = status.get("members") or list(world.nodes)
     running = [n for n in world.nodes if world.alive(n) and world.member(n) in voters]
     return not status.get("outgoing") and len(running) - (leader in running) > len(voters) // 2
+
+
+def _former_members_run(world: World) -> bool:
+    """Whether a node runs that the leader does not count among the members."""
+    leader = world.leader()
+    status = (world.status(leader) if leader is not None else None) or {}
+    members = {*status.get("members", world.nodes), *status.get("learners", ())}
+    return any(world.alive(node) and world.member(node) not in members for node in world.nodes)
 
 
 def hold_trial(world: World, name: str) -> str:

@@ -27,6 +27,7 @@ from cluster.ports import (
     Core,
     DiskError,
     Effect,
+    InSteps,
     Note,
     Recovered,
     Reply,
@@ -110,11 +111,12 @@ class NodeLife:
         raised: called with what the core raised: the process must end.
         disk_failed: called with the error of a write: the process must end.
         reply: takes (connection, response) of an answer to a client.
+        step_entries: how the host asks the core to work; see :class:`cluster.ports.InSteps`.
     """
 
     __slots__ = (
-        "_closed", "_gate", "_heap", "_inbox", "_machine", "_raised", "_reply", "_thread", "_timer",
-        "_trace", "_watch", "_world", "core", "paused",
+        "_closed", "_gate", "_heap", "_inbox", "_machine", "_raised", "_reply", "_stepping",
+        "_thread", "_timer", "_trace", "_watch", "_world", "core", "paused",
     )  # fmt: skip
 
     def __init__(
@@ -127,8 +129,12 @@ class NodeLife:
         raised: Callable[[Exception], None],
         disk_failed: Callable[[DiskError], None],
         reply: Callable[[int, Response], None],
+        step_entries: int,
     ) -> None:
         self.core = core
+        self._stepping = core if isinstance(core, InSteps) else None
+        if self._stepping is not None:
+            self._stepping.step_entries = step_entries
         #: whether the process is stopped
         self.paused = False
         self._world, self._machine = world, machine
@@ -272,6 +278,15 @@ class NodeLife:
     # -- effects
 
     def _run(self, call: Callable[..., list[Effect]], *arguments: Any) -> None:
+        self._step(call, *arguments)
+        core = self._stepping
+        if core is not None and core.unfinished is not None and not self._closed:
+            self._step(core.more)
+        invariants = self._world.invariants
+        if invariants is not None and not self._closed:
+            invariants.after(self._machine.member, self.core)
+
+    def _step(self, call: Callable[..., list[Effect]], *arguments: Any) -> None:
         machine = self._machine
         try:
             effects = call(machine.clock.monotonic_ns(self._heap.now_ns), *arguments)
@@ -280,9 +295,6 @@ class NodeLife:
             return
         if effects:
             self._carry_out(effects)
-        invariants = self._world.invariants
-        if invariants is not None and not self._closed:
-            invariants.after(machine.member, self.core)
 
     def _carry_out(self, effects: list[Effect]) -> None:
         invariants = self._world.invariants

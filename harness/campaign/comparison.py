@@ -37,6 +37,7 @@ from checkers.judges.recovery import recovery
 from harness.campaign.round_trips import round_trips
 from harness.campaign.trust import Trust, require
 from harness.campaign.variants import Variant
+from harness.campaign.workers import end_with_parent
 from harness.errors import HarnessError, OfARun, UsageError
 from harness.resolve import resolve
 from harness.runner import run
@@ -211,6 +212,10 @@ def run_one(spec: TestSpec, cell: Cell, variant: str, where: str) -> RunRecord:
         spec: of the run.
         cell, variant: what it belongs to.
         where: the comparison's directory.
+
+    Raises:
+        KeyboardInterrupt: the user ended the run early. Its figures are of a part of the time, so
+            it is no record, and is made again when the comparison goes on.
     """
     assert spec.seed is not None
     names = partial(
@@ -227,6 +232,8 @@ def run_one(spec: TestSpec, cell: Cell, variant: str, where: str) -> RunRecord:
     except HarnessError as error:
         place = os.path.relpath(error.run_dir, where) if isinstance(error, OfARun) else ""
         return names(verdict="broken", sentence=str(error), run_dir=place)
+    if outcome.interrupted:
+        raise KeyboardInterrupt
     return names(
         verdict=outcome.verdict.value,
         sentence=outcome.sentence,
@@ -267,7 +274,7 @@ class Comparison:
         """
         for cell, variant in product(plan.cells, plan.variants):
             spec = plan.spec(plan.seeds[0], cell, variant, store=store)
-            resolve(spec)
+            resolve(spec).require_options()
         where = create_run_dir(store, "compare", plan.seeds[0])
         write_json(where / PLAN, msgspec.to_builtins(plan))
         return cls(where, plan)
@@ -367,7 +374,7 @@ def _made(work: Sequence[tuple[TestSpec, Cell, str]], where: str, jobs: int) -> 
         for spec, cell, variant in work:
             yield run_one(spec, cell, variant, where)
         return
-    with ProcessPoolExecutor(max_workers=jobs) as pool:
+    with ProcessPoolExecutor(max_workers=jobs, initializer=end_with_parent) as pool:
         futures = [pool.submit(run_one, spec, cell, name, where) for spec, cell, name in work]
         try:
             for future in as_completed(futures):

@@ -232,24 +232,61 @@ def met(
     """
     said = []
     for row in table:
-        value = _figure(row, condition.figure)
-        limit = condition.factor
-        if condition.relative:
-            base = _baseline(row, baseline)
-            other = None if base is None or base is row else _figure(base, condition.figure)
-            if other is None:
-                continue
-            limit *= other
-        if value is not None and _OPERATORS[condition.operator](value, limit):
-            faults = ",".join(row["nemesis"]) or "no faults"
-            said.append(
-                f"{row['variant']}, {row['workload']} under {faults}: {condition.figure} is "
-                f"{value:g}, and {condition.text!r} allows up to {limit:g}"
-                if condition.operator.startswith(">")
-                else f"{row['variant']}, {row['workload']} under {faults}: {condition.figure} is "
-                f"{value:g}, and {condition.text!r} asks for at least {limit:g}"
-            )
+        value, limit = _sides(condition, row, baseline)
+        if value is None or limit is None or not _OPERATORS[condition.operator](value, limit):
+            continue
+        allowed = "allows up to" if condition.operator.startswith(">") else "asks for at least"
+        said.append(
+            f"{_place(row)}: {condition.figure} is {value:g}, and {condition.text!r} {allowed} "
+            f"{limit:g}"
+        )
     return said
+
+
+def unjudged(
+    condition: Condition, table: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Sentences about the rows of which a condition says nothing, for want of a figure.
+
+    Args:
+        condition, table, baseline: as for :func:`met`.
+    """
+    said = []
+    for row in table:
+        value, limit = _sides(condition, row, baseline)
+        if value is None:
+            said.append(f"{_place(row)}: there is no {condition.figure}")
+        elif limit is None and _baseline(row, baseline) is not row:
+            said.append(f"{_place(row)}: the baseline has no {condition.figure} of it")
+    return said
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    return f"{row['variant']}, {row['workload']} under {','.join(row['nemesis']) or 'no faults'}"
+
+
+def _sides(
+    condition: Condition, row: Mapping[str, Any], baseline: Sequence[Mapping[str, Any]]
+) -> tuple[float | None, float | None]:
+    """A row's figure and its limit; None what is not there. The baseline itself has no limit."""
+    value = _figure(row, condition.figure)
+    if not condition.relative:
+        return value, condition.factor
+    base = _baseline(row, baseline)
+    other = None if base is None or base is row else _figure(base, condition.figure)
+    return value, None if other is None else condition.factor * other
+
+
+def without_baseline(
+    table: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """The rows, by name, that a baseline has nothing to compare with.
+
+    Args:
+        table: rows; their workload, nemesis and variant count.
+        baseline: rows of a stored comparison.
+    """
+    return [_place(row) for row in table if _baseline(row, baseline) is None]
 
 
 def _figure(row: Mapping[str, Any], name: str) -> float | None:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from checkers.core.verdict import Finding, Result, Verdict
+from harness.campaign.workers import end_with_parent
 from harness.errors import UsageError
 from harness.timings import checked
 
@@ -239,9 +240,30 @@ def job_of(
         if workload and TRANSACTIONS in workload.split(",") and role != "data":
             raise ValueError(f"workload {TRANSACTIONS} is for nodes of role data; give --role data")
         check_parts(role, consensus, ids)
+        _check_consensus(role, wishes)
     except ValueError as error:
         raise UsageError(str(error)) from None
     return Job(ids, wishes, int(duration_s * 1e9), wanted)
+
+
+def _check_consensus(role: str, wishes: Wishes) -> None:
+    """Refuse a consensus where there is none, and a fault that it cannot have.
+
+    Raises:
+        ValueError: which.
+    """
+    from cluster.simulation.faults.table import NEEDS, kinds_for
+
+    consensus = wishes.consensus
+    if role not in ("core", "data") and consensus != "raft":
+        raise ValueError(
+            f"consensus is {consensus!r}, and role {role} has no log to agree on; leave it out"
+        )
+    if role == "core":
+        cannot = NEEDS.keys() - set(kinds_for(consensus))
+        lacking = [kind for kind in wishes.faults if kind in cannot]
+        if lacking:
+            raise ValueError(f"consensus {consensus} has no fault {lacking[0]!r}; leave it out")
 
 
 def _check_gossip(wishes: Wishes) -> None:
@@ -429,7 +451,9 @@ def _outcomes(
         from multiprocessing import get_context
 
         # Not forked: a campaign may be started from a process with threads.
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(
+            workers, mp_context=get_context("spawn"), initializer=end_with_parent
+        ) as pool:
             yield from _spread(pool, job, seeds, workers)
 
 

@@ -16,6 +16,7 @@ import msgspec
 from checkers.core.verdict import Verdict
 from cluster.ablations.registry import Ablation, all_ablations, find
 from harness.campaign.explore import SeedOutcome, explore, job_of, run_seed
+from harness.campaign.workers import end_with_parent
 
 #: Seeds run at a time: a failure ends the search at the end of its batch.
 BATCH = 2
@@ -68,7 +69,9 @@ def matrix(
         return
     from multiprocessing import get_context
 
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=end_with_parent
+    ) as pool:
         yield from (_row(ablation, seeds, pool) for ablation in chosen)
 
 

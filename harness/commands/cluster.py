@@ -67,19 +67,15 @@ def cluster(
     arg: _Arg = None,
 ) -> int:
     """Start, look at or stop a cluster of processes on this machine; make test certificates."""
-    from harness.playground import up
+    from harness.playground import tls_arguments, up
 
     where = Path(dir)
     match word:
         case "up":
-            count, more = (
-                len(parse_nodes(nodes)) if nodes else 0,
-                [*_tls(certs, "{node}"), *(arg or [])],
-            )
-            found = up(
-                where, nodes=count, role=role, consensus=consensus, port=port, arguments=more
-            )
-            return _told(where, found, _tls(certs, "client"))
+            count = len(parse_nodes(nodes)) if nodes else 0
+            kind = {"role": role, "consensus": consensus, "certs": certs}
+            found = up(where, nodes=count, port=port, arguments=list(arg or []), **kind)
+            return _told(where, found, tls_arguments(found.certs, "client"))
         case "status":
             return _status(where)
         case "down":
@@ -87,17 +83,6 @@ def cluster(
         case "certs":
             return _certs(where, parse_nodes(nodes or "3"))
     raise UsageError(f"there is no harness cluster {word!r}; there are {', '.join(WORDS)}")
-
-
-def _tls(certs: str, who: str) -> list[str]:
-    """The arguments of a node, or of a client, that make it speak mutual TLS."""
-    if not certs:
-        return []
-    where = Path(certs).resolve()
-    if not (where / "ca.pem").is_file():
-        raise UsageError(f"--certs {certs!r} holds no ca.pem; `harness cluster certs` makes one")
-    files = {"ca": "ca.pem", "cert": f"{who}.pem", "key": f"{who}.key"}
-    return [word for name, file in files.items() for word in (f"--tls-{name}", str(where / file))]
 
 
 #: role -> what its clients may say first; nodes of role gossip have no keys

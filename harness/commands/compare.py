@@ -14,27 +14,40 @@ from cyclopts import Parameter
 from checkers.core.regular_files import read_regular
 from checkers.core.verdict import Verdict
 from harness import registry
-from harness.campaign.comparison import COMPARISON, FILE_BYTES_MAX, Cell, Comparison, Plan
+from harness.campaign.comparison import (
+    COMPARISON,
+    FILE_BYTES_MAX,
+    Cell,
+    Comparison,
+    Plan,
+)
 from harness.campaign.comparison_tables import (
     COSTS,
     FIGURES,
+    Condition,
     Figure,
     document,
     frame,
     met,
     parse_condition,
+    unjudged,
+    without_baseline,
 )
 from harness.campaign.trust import Trust
 from harness.campaign.variants import parse_variants
 from harness.commands.recorded import TrustFlag, TrustModuleFlag
 from harness.commands.test import spec_of
-from harness.errors import EXIT_INFRASTRUCTURE, EXIT_INVALID, UsageError
+from harness.errors import EXIT_INFRASTRUCTURE, EXIT_INVALID, EXIT_UNKNOWN, UsageError
 from harness.spec import parse_list, validated
 from harness.store import write_json
 
 #: Length of the main phase where none is given: simulated seconds, and real ones.
 SIMULATED_S, REAL_S = 10.0, 30.0
-
+#: flags of a plan that have a value where none is given
+_OF_A_PLAN: dict[str, Any] = {
+    "--workload": "register", "--runs": 10, "--db": "reference", "--client": "", "--env": "sim",
+    "--nodes": "3", "--concurrency": "10",
+}  # fmt: skip
 
 _Texts = list[str] | None
 _Variant = Annotated[
@@ -92,17 +105,17 @@ _Json = Annotated[
 def compare(
     *,
     variant: _Variant = None,
-    workload: _Workload = "register",
+    workload: _Workload = _OF_A_PLAN["--workload"],
     nemesis: _Nemesis = None,
-    runs: _Runs = 10,
+    runs: _Runs = _OF_A_PLAN["--runs"],
     seed: _Seed = None,
-    db: _Db = "reference",
-    client: _Client = "",
-    env: _Env = "sim",
-    nodes: _Nodes = "3",
+    db: _Db = _OF_A_PLAN["--db"],
+    client: _Client = _OF_A_PLAN["--client"],
+    env: _Env = _OF_A_PLAN["--env"],
+    nodes: _Nodes = _OF_A_PLAN["--nodes"],
     time_limit: _TimeLimit = None,
     rate: _Rate = None,
-    concurrency: _Concurrency = "10",
+    concurrency: _Concurrency = _OF_A_PLAN["--concurrency"],
     db_option: _DbOption = None,
     env_option: _EnvOption = None,
     fail_if: _FailIf = None,
@@ -125,11 +138,17 @@ def compare(
         also: dict[str, object] = {"--variant": variant, "--nemesis": nemesis, "--seed": seed}
         also |= {"--rate": rate, "--time-limit": time_limit}
         also |= {"--db-option": db_option, "--env-option": env_option}
+        of_a_plan = (workload, runs, db, client, env, nodes, concurrency)
+        also |= {
+            name: value for (name, usual), value in zip(_OF_A_PLAN.items(), of_a_plan, strict=True)
+            if value != usual
+        }  # fmt: skip
         asked = ", ".join(name for name, value in also.items() if value is not None)
         if asked:
             raise UsageError(f"--resume goes on with the plan that is there: leave out {asked}")
         comparison = Comparison.resume(Path(resume), Trust(trust, tuple(trust_module or ())))
         stored, workers = _stored(baseline, comparison.plan), _workers(jobs, comparison.plan)
+        _comparable(conditions, comparison.plan, baseline, stored)
     else:
         given: dict[str, Any] = {
             "db": db, "client": client, "env": env, "nodes": nodes, "concurrency": concurrency,
@@ -139,6 +158,7 @@ def compare(
         plan = _plan(variant or [], workload, nemesis or ["partition"], runs, seed, given)
         # Before there is a directory, which nothing but a comparison should leave.
         stored, workers = _stored(baseline, plan), _workers(jobs, plan)
+        _comparable(conditions, plan, baseline, stored)
         comparison = Comparison.begin(plan, store=store)
     if not json:
         _announce(comparison)
@@ -207,6 +227,33 @@ def _stored(baseline: str, plan: Plan) -> list[dict[str, Any]] | None:
     return rows
 
 
+def _comparable(
+    conditions: Sequence[Condition],
+    plan: Plan,
+    baseline: str,
+    stored: list[dict[str, Any]] | None,
+) -> None:
+    """That a stored baseline has what conditions compare with.
+
+    Raises:
+        UsageError: it has no such row: the condition would hold of nothing.
+    """
+    relative = next((each.text for each in conditions if each.relative), None)
+    if stored is None or relative is None:
+        return
+    table = [
+        {"workload": cell.workload, "nemesis": list(cell.nemesis), "variant": variant.name}
+        for cell in plan.cells
+        for variant in plan.variants
+    ]
+    lacking = without_baseline(table, stored)
+    if lacking:
+        raise UsageError(
+            f"--fail-if is {relative!r}, and the comparison --baseline {baseline!r} has nothing "
+            f"to compare this with: {lacking[0]}"
+        )
+
+
 def _announce(comparison: Comparison) -> None:
     plan = comparison.plan
     print(
@@ -248,6 +295,12 @@ def _conclude(
     base = stored if stored is not None else [r for r in found["rows"] if r["variant"] == name]
     failed = [said for condition in conditions for said in met(condition, found["rows"], base)]
     found["failed"] = failed
+    open_ones = [
+        f"{condition.text!r} cannot be judged: {said}"
+        for condition in conditions
+        for said in unjudged(condition, found["rows"], base)
+    ]
+    found["unjudged"] = open_ones
     write_json(comparison.where / COMPARISON, found)
     frame(comparison).to_csv(comparison.where / "comparison.csv", index=False)
     page = render_comparison(comparison.where)
@@ -257,15 +310,19 @@ def _conclude(
         _print_tables(found)
         for said in failed:
             print(f"condition met: {said}")
+        for said in open_ones:
+            print(said)
         print(f"page: {page}\nruns: {comparison.where / 'comparison.csv'}")
-    return _exit_code(comparison, failed)
+    return _exit_code(comparison, failed, open_ones)
 
 
-def _exit_code(comparison: Comparison, failed: Sequence[str]) -> int:
+def _exit_code(comparison: Comparison, failed: Sequence[str], unjudged: Sequence[str]) -> int:
     if comparison.verdict is Verdict.INVALID or failed:
         return EXIT_INVALID
     if any(record.verdict == "broken" for record in comparison.records.values()):
         return EXIT_INFRASTRUCTURE
+    if unjudged and comparison.verdict is Verdict.VALID:
+        return EXIT_UNKNOWN
     return comparison.verdict.exit_code
 
 

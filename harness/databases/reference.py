@@ -22,8 +22,9 @@ and ``clock_bound_ms`` (by how much clocks may differ, and what a commit waits);
 ``ablate`` (ids separated by commas or a list), ``read_mode`` (one of :data:`READ_MODES`;
 what each promises: :mod:`cluster.data.follower_reads`), ``staleness_s`` (of mode ``bounded``: how
 old what a read returns may be), ``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``,
-``admin_port``, ``args`` (more arguments for every node), ``objects`` (what keys are; given by the
-workload).
+``admin_port``, ``args`` (more arguments for every node), ``sources`` (``own``: a run is refused
+where an image or a host has another version of the cluster; ``any``: it is tested as it is),
+``objects`` (what keys are; given by the workload).
 
 Each run has a token of its own, so that no other user of the machine writes to the cluster, removes
 its members or breaks its disks. Nodes are given it in their environment; no file of the run has it.
@@ -37,10 +38,12 @@ import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from checkers.core.wording import did_you_mean
 from harness.costs import STARTS
+from harness.databases import source_digest
 from harness.databases.base import (
     Assumptions,
     Invocation,
@@ -67,12 +70,14 @@ from harness.databases.reference_leaderless import (
 from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
 from harness.databases.reference_partitions import Dividing, ReferencePartitions
 from harness.environments.base import OWN_NODE_MODES, Node, SimulatedNode
-from harness.errors import UsageError, nearest
+from harness.errors import SetupError, UsageError, nearest
 from workloads.lock import FencedResource
 
 #: where a node finds its token (see ``cluster.runtime.token``)
 TOKEN_VARIABLE = "SPLITBRAIN_TOKEN"
 READ_MODES = ("linearizable", "lease", "follower", "session", "bounded", "stale")
+#: which version of the cluster an image or a host may have: this harness's own, or any
+SOURCES = ("own", "any")
 #: of ``bounded`` reads: how old what they return may be, unless ``staleness_s`` says otherwise
 STALENESS_S = 1.0
 ROLES = ("core", "paxos", "data", "gossip", "leaderless")
@@ -143,6 +148,23 @@ _ABSENT: dict[str, Any] = {"list": [], "set": [], "counter": 0}
 _TAKES_MAX = 20
 
 
+async def _require_own_sources(node: Node) -> None:
+    """That the copy of the cluster on a node is this one: the report names this one's commit.
+
+    Raises:
+        SetupError: it is another.
+    """
+    script = Path(source_digest.__file__).read_text("utf-8")
+    there = (await node.run(sys.executable, "-c", script)).stdout.strip()
+    own = source_digest.source_digest(source_digest.package_directory())
+    if there != own:
+        raise SetupError(
+            f"the copy of the cluster on {node.name} has the digest {there}, and this one {own}: "
+            "build the image again with `bash scripts/docker_build.sh` (docker), or install this "
+            "version on the host (ssh); --db-option sources=any tests the copy as it is"
+        )
+
+
 class Reference(ReferenceMembers, ReferencePartitions):
     """The reference cluster."""
 
@@ -152,6 +174,7 @@ class Reference(ReferenceMembers, ReferencePartitions):
     option_values: Mapping[str, Sequence[str]] = {
         "role": ROLES,
         "read_mode": READ_MODES,
+        "sources": SOURCES,
         "versions (role leaderless)": VERSIONS,
         "consistency (role leaderless)": CONSISTENCY,
     }
@@ -178,8 +201,13 @@ class Reference(ReferenceMembers, ReferencePartitions):
         scheme: str = "",
         partitions: int | None = None,
         clock_bound_ms: float | None = None,
+        sources: str = "own",
     ) -> None:
         super().__init__()
+        if sources not in SOURCES:
+            raise nearest("sources", sources, SOURCES)
+        #: whether nodes must run the cluster that this harness comes with
+        self.sources = sources
         if read_mode not in READ_MODES:
             raise nearest("read_mode", read_mode, READ_MODES)
         named = ablate.split(",") if isinstance(ablate, str) else list(ablate)
@@ -228,7 +256,14 @@ class Reference(ReferenceMembers, ReferencePartitions):
     # -- nodes ---------------------------------------------------------------------------------
 
     async def setup(self, node: Node) -> None:
-        """Nothing: a node makes its data directory itself."""
+        """See that a node elsewhere runs these sources; it makes its data directory itself.
+
+        Raises:
+            SetupError: an image or a host has another version of the cluster.
+        """
+        elsewhere = not isinstance(node, SimulatedNode) and not node.address.startswith("127.")
+        if elsewhere and self.sources == "own":
+            await _require_own_sources(node)
 
     async def start(self, node: Node) -> None:
         """Start the node's process (in simulation, its core)."""

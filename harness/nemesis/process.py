@@ -130,6 +130,7 @@ class Pause(Planner):
         hit = hit or await _fallback(self, context, plan)
         if not hit:
             return no_target(plan)
+        hit = await _running_instead(context, plan, hit)
         layers.of(env).hold_paused(plan.id, hit)
         proofs = {node: await env.pause(node) for node in hit}
         stopped = _pause_clients(context, hit)
@@ -167,6 +168,20 @@ def _resume_clients(context: Context, nodes: Sequence[str]) -> None:
     if isinstance(context.db, PausesClients):
         for node in nodes:
             context.db.resume_clients(node)
+
+
+async def _running_instead(context: Context, plan: Plan, hit: list[str]) -> list[str]:
+    """The nodes to stop: where none of those drawn runs, as many of those that do.
+
+    A kill that goes on beside this fault may have drawn the same node, and a dead process cannot be
+    stopped. Nodes that the user named stay as they are.
+    """
+    env: Any = context.env
+    named = plan.targets not in ("", *WORDS)
+    if named or any([await env.alive(node) for node in hit]):
+        return hit
+    running = [node for node in context.nodes if await env.alive(node)]
+    return sorted(dice(context, plan).sample(running, min(len(hit), len(running)))) or hit
 
 
 async def _fallback(planner: Planner, context: Context, plan: Plan) -> list[str]:

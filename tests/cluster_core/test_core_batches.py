@@ -8,9 +8,8 @@ import pytest
 from core_pump import Pump, get, put
 
 from cluster.config import ClusterConfig
-from cluster.core.replica import STEP_ENTRIES
 from cluster.core.replicated_state import LARGE_BYTES
-from cluster.ports import Effect
+from cluster.ports import STEP_ENTRIES, Effect
 from cluster.wire import Request
 
 
@@ -33,7 +32,7 @@ class SteppedPump(Pump):
 
     def restart(self, name: str) -> None:
         super().restart(name)
-        self.nodes[name].in_steps = True
+        self.nodes[name].step_entries = STEP_ENTRIES
 
     def _carry_out(self, name: str, effects: list[Effect]) -> None:
         wanted, self.auto_sync = self.auto_sync, False
@@ -83,7 +82,7 @@ def test_writes_and_messages_come_before_what_is_applied() -> None:
     ask_many(pump, 0, STEP_ENTRIES)
     pump.deliver_all()  # committed at n1; the others learn it from what comes next
     follower = pump.nodes["n2"]
-    follower.in_steps = True
+    follower.step_entries = STEP_ENTRIES
     applied = follower.applied
     ask_many(pump, 100, 1)
     (message,) = [m for _, to, m in pump.wire if to == "n2"]

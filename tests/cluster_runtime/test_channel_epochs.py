@@ -9,16 +9,18 @@ from pathlib import Path
 import pytest
 
 from cluster.runtime import doors as doors_module
+from cluster.runtime import links as links_module
 from cluster.runtime.connections import Connection
 from cluster.runtime.data_directory import claim
 from cluster.runtime.disk import FileDisk
 from cluster.runtime.doors import Doors
 from cluster.runtime.frames import encode_frame, response_decoder
+from cluster.runtime.links import BACKOFF_MAX_S, PeerLink
 from cluster.runtime.options import parse_options
 from cluster.runtime.peer_directories import PeerDirectories
 from cluster.runtime.peers import EPOCHS_PER_START, Peers
 from cluster.runtime.refusals import Refusals
-from cluster.wire import Heartbeat, Hello, Message, Request
+from cluster.wire import Heartbeat, Hello, Message, Request, Response
 
 WITHIN_S = 20.0
 
@@ -73,7 +75,7 @@ class Peer:
 def at_the_door(scene: Callable[[int, Inside], Awaitable[None]]) -> None:
     async def run() -> None:
         inside = Inside()
-        doors = Doors(inside, token="", refusals=Refusals(lambda event, detail: None))
+        doors = Doors(inside, clients={}, token="", refusals=Refusals(lambda event, detail: None))
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: Connection(doors), "127.0.0.1", 0)
         await scene(server.sockets[0].getsockname()[1], inside)
@@ -150,3 +152,40 @@ def test_epochs_grow_over_links_and_starts(tmp_path: Path) -> None:
         disk.close()
     first = EPOCHS_PER_START
     assert epochs == [*range(first + 1, first + 5), *range(2 * first + 1, 2 * first + 5)]
+
+
+def test_a_node_that_is_refused_waits_longer_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wiped node would else dial its peers forty times a second, and write a line each time."""
+    waits: list[float] = []
+    sleep = asyncio.sleep
+
+    async def counted(delay_s: float) -> None:
+        waits.append(delay_s)
+        await sleep(0)
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(encode_frame(Response(0, "refused", error="it was wiped")))
+        writer.close()
+
+    async def run() -> list[tuple[str, str]]:
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        told: list[tuple[str, str]] = []
+        link = PeerLink(
+            "n2",
+            *server.sockets[0].getsockname()[:2],
+            hello=lambda: Hello("c", "n1", peer=True),
+            tls=None,
+            changed=lambda peer, connected: None,
+            refused=lambda peer, reason: told.append((peer, reason)),
+        )
+        link.start()
+        async with asyncio.timeout(WITHIN_S):
+            while len(waits) < 7:
+                await sleep(0.001)
+        await link.close()
+        server.close()
+        return told
+
+    monkeypatch.setattr(links_module.asyncio, "sleep", counted)
+    assert asyncio.run(run())[:2] == [("n2", "it was wiped")] * 2
+    assert waits[0] < 0.1 and waits[6] >= BACKOFF_MAX_S / 2

@@ -16,6 +16,8 @@ from cluster.ports import Append, DiskError
 from cluster.runtime.data_directory import WrongDirectory, claim
 from cluster.runtime.disk import DirectoryInUse, FileDisk
 from cluster.runtime.disk_faults import DiskFaultSettings, parse_disk_faults
+from cluster.runtime.peer_directories import PeerDirectories
+from cluster.runtime.sealed_file import DamagedFile
 from cluster.wire import Entry, HardState
 
 
@@ -258,3 +260,46 @@ def test_a_directory_has_one_owner_and_counts_its_starts(tmp_path: Path) -> None
     disk.create("wal-0000000000000001-0000000000000001.log")
     with pytest.raises(WrongDirectory, match="no identity file"):
         claim(disk, cluster="c", node="n1")
+
+
+def flipped(data: bytes, bit: int) -> bytes:
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def test_an_identity_with_any_bit_flipped_is_refused(tmp_path: Path) -> None:
+    """``n1`` is one bit from ``n3``: with two voters of one name, a node would elect itself."""
+    disk = FileDisk(tmp_path)
+    claim(disk, cluster="c", node="n3", founders=("n1", "n2", "n3"), directory="d")
+    reopened(disk, tmp_path).close()
+    file = tmp_path / "identity"
+    sound = file.read_bytes()
+    for bit in range(8 * len(sound)):
+        file.write_bytes(flipped(sound, bit))
+        disk = FileDisk(tmp_path)
+        with pytest.raises(WrongDirectory, match="identity is damaged at byte 0"):
+            claim(disk, cluster="c", node="n3")
+        disk.close()
+    for data in (b"", sound[:20], sound[:-3], bytes(len(sound))):
+        file.write_bytes(data)
+        disk = FileDisk(tmp_path)
+        with pytest.raises(WrongDirectory, match="identity is damaged at byte 0"):
+            claim(disk, cluster="c", node="n3")
+        disk.close()
+    file.write_bytes(sound.splitlines()[0])  # as an earlier version wrote it
+    assert claim(FileDisk(tmp_path), cluster="c", node="n3").founders == ("n1", "n2", "n3")
+
+
+def test_a_memory_of_peers_with_any_bit_flipped_is_refused(tmp_path: Path) -> None:
+    """Else a peer is refused for ever, or a wiped one let in."""
+    known = PeerDirectories(tmp_path)
+    assert known.problem("n2", "d1") == known.problem("n3", "e1") == ""
+    file = tmp_path / ".peers"
+    sound = file.read_bytes()
+    for data in [b"", sound[:9], *(flipped(sound, bit) for bit in range(8 * len(sound)))]:
+        file.write_bytes(data)
+        with pytest.raises(DamagedFile, match=r"\.peers is damaged at byte 0: "):
+            PeerDirectories(tmp_path)
+    file.write_bytes(sound)
+    assert "another data directory" in PeerDirectories(tmp_path).problem("n2", "d2")

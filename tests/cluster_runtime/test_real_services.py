@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -164,6 +165,43 @@ def test_a_lock_is_held_while_a_command_runs(cluster: Cluster) -> None:
     script = "import os; print(os.environ['SPLITBRAIN_FENCING_TOKEN'])"
     held, told = client(cluster, "lock", "x", "--ttl", "60", "--", sys.executable, "-c", script)
     assert held["token"] == told
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_holder_that_is_asked_to_end_ends_its_command_and_gives_the_lock_back(
+    cluster: Cluster, number: int
+) -> None:
+    script = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    words = ["lock", "ended", "--ttl", "600", "--", sys.executable, "-c", script]
+    holder = subprocess.Popen(
+        argv(cluster, *words), stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert holder.stdout is not None and '"ok"' in holder.stdout.readline()
+    command = int(holder.stdout.readline())
+    holder.send_signal(number)
+    assert holder.wait(WITHIN_S) == 128 + number
+    assert not Path(f"/proc/{command}").exists()
+    holder.stdout.close()
+    assert client(cluster, "get", "lock/ended")["value"] is None
+
+
+def test_a_lock_that_is_held_is_in_no_snapshot(cluster: Cluster, tmp_path: Path) -> None:
+    file = tmp_path / "keys.jsonl"
+    lease = client(cluster, "lease", "grant", "600")["value"]["lease"]
+    client(cluster, "put", "lock/s", "true", "--lease", lease)
+    assert client(cluster, "snapshot", "save", str(file))["left_out"] == 1
+    client(cluster, "lease", "revoke", lease)
+    client(cluster, "snapshot", "restore", str(file))
+    assert client(cluster, "lock", "s", "--wait", "0", "--", "true")["status"] == "ok"
+
+
+def test_a_read_is_not_older_than_the_revision_that_it_names(cluster: Cluster) -> None:
+    seen = client(cluster, "put", "session", "1")["revision"]
+    words = ["get", "session", "--mode", "session", "--node", "n3", "--min-revision"]
+    assert client(cluster, *words, str(seen))["value"] == 1
+    never = ["--timeout", "0.5", *words, str(seen + 1_000_000)]
+    assert client(cluster, *never, code=3)["status"] == "fail"
 
 
 def test_a_dead_leader_is_replaced(cluster: Cluster) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,13 @@ def test_a_foreign_file_is_one_sentence(data: bytes, sentence: str, tmp_path: Pa
     with pytest.raises(BadSnapshot, match=sentence) as refused:
         read_snapshot(file)
     assert str(file) in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # one that is waited for, and a device without an end
+    for file in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(BadSnapshot, match="is no regular file"):
+            read_snapshot(file)
 
 
 def test_a_line_taken_out_is_noticed_by_the_count_too(tmp_path: Path) -> None:

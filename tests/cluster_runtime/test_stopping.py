@@ -13,6 +13,7 @@ import os
 import random
 import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -195,3 +196,29 @@ def test_five_hundred_lives_end_when_told_to(tmp_path: Path) -> None:
         lives.round(number)
         number += 1
     print(f"{lives.stopped} stops, {lives.before_serving} of them before the node served")
+
+
+@pytest.mark.real
+def test_a_log_that_cannot_be_written_changes_no_exit_code(tmp_path: Path) -> None:
+    """The log may be on the very disk that is full."""
+    cluster = Cluster(tmp_path, nodes=("n1",))
+    (tmp_path / "n1").mkdir()
+    (tmp_path / "n1" / "identity").write_bytes(b"no identity")
+    with open("/dev/full", "wb") as full:
+        assert subprocess.run(cluster.argv("n1"), stderr=full, timeout=WITHIN_S).returncode == 3
+
+
+@pytest.mark.real
+def test_a_mapped_file_that_is_cut_ends_the_node_which_says_where(tmp_path: Path) -> None:
+    with Cluster(tmp_path, nodes=("n1",)) as cluster:
+        eventually("it leads", lambda: cluster.get("n1", "/status")["role"] == "leader")
+        os.truncate(tmp_path / "n1" / "superblock-0", 0)
+        asyncio.run(put_once(cluster))
+        assert cluster.processes["n1"].wait(WITHIN_S) == -signal.SIGBUS
+        assert "Bus error" in cluster.log("n1") and "in overwrite" in cluster.log("n1")
+        cluster.start("n1")  # the other copy is whole
+
+
+async def put_once(cluster: Cluster) -> None:
+    async with AsyncioClient(cluster.addresses, timeout_s=0.5) as client:
+        await client.call(Command("put", "x", (1,)))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checkers.core.verdict import Verdict
+from harness import cli
 from harness.campaign.comparison import Cell, Comparison, Plan, RunRecord, measure
-from harness.campaign.comparison_tables import document, frame, met, parse_condition, rows
+from harness.campaign.comparison_tables import (
+    document,
+    frame,
+    met,
+    parse_condition,
+    rows,
+    unjudged,
+    without_baseline,
+)
 from harness.campaign.round_trips import round_trips
 from harness.campaign.statistics import median_interval, paired_ratio, wilson
 from harness.campaign.trust import Trust
@@ -149,6 +161,20 @@ def test_a_stored_baseline_is_compared_variant_by_variant() -> None:
     assert [line.partition(",")[0] for line in said] == ["a"]
 
 
+def test_a_condition_that_says_nothing_of_a_row_is_told() -> None:
+    table = _table(old=10.0, new=13.0)
+    relative = parse_condition("p99 > 1.2 * baseline")
+    assert unjudged(relative, table, table[:1]) == []
+    assert unjudged(relative, table, []) == [
+        f"{name}, w under no faults: the baseline has no p99 of it" for name in ("old", "new")
+    ]
+    assert without_baseline(table, []) == ["old, w under no faults", "new, w under no faults"]
+    assert without_baseline(table, table[:1]) == []
+    table[1]["figures"]["p99"] = [None, None, None]
+    absolute = parse_condition("p99 > 5")
+    assert unjudged(absolute, table, []) == ["new, w under no faults: there is no p99"]
+
+
 @pytest.mark.parametrize("text", ["p99", "p99 > x", "p98 > 1", "p99 > 1.2.3", "__import__('os')"])
 def test_a_wrong_condition_is_a_sentence(text: str) -> None:
     with pytest.raises(UsageError, match="--fail-if"):
@@ -197,6 +223,57 @@ def test_an_interrupted_comparison_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(made) == 2 and not again.missing
     whole = Comparison.resume(begun.where, Trust())
     assert whole.records == again.records and not whole.missing
+
+
+def test_a_run_that_was_interrupted_is_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = Comparison.begin(plan("raft", "raft+lease-reads"), store=str(tmp_path))
+    real, asked = run, list[Any]()
+
+    def run_until_interrupted(spec: TestSpec, **how: Any) -> Any:
+        asked.append(spec.seed)
+        done = real(spec, **how)
+        return done if len(asked) == 1 else msgspec.structs.replace(done, interrupted=True)
+
+    monkeypatch.setattr("harness.campaign.comparison.run", run_until_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        begun.go(jobs=1, progress=lambda record: None)
+    assert len(asked) == 2, "it goes on with other runs"
+    again = Comparison.resume(begun.where, Trust())
+    assert len(again.records) == 1 and len(again.missing) == 3
+
+
+def test_workers_do_not_outlive_a_harness_that_is_killed(tmp_path: Path) -> None:
+    script = (
+        "import os, time\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from harness.campaign.workers import end_with_parent\n"
+        "pool = ProcessPoolExecutor(2, initializer=end_with_parent)\n"
+        "ids = [pool.submit(os.getpid) for _ in range(2)] + [pool.submit(time.sleep, 0.1)]\n"
+        "print(*{each.result() for each in ids[:2]}, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    workers = list(map(int, parent.stdout.readline().split()))
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    end_s = time.monotonic() + 60.0
+    while any(_runs(worker) for worker in workers) and time.monotonic() < end_s:
+        time.sleep(0.01)
+    left = [worker for worker in workers if _runs(worker)]
+    for worker in left:
+        os.kill(worker, signal.SIGKILL)
+    assert workers and not left
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_plan_of_a_strangers_imports_nothing_that_is_not_trusted(tmp_path: Path) -> None:
@@ -281,6 +358,18 @@ def test_the_command_prints_tables_and_writes_everything(tmp_path: Path) -> None
     assert json.loads(again.stdout)["rows"] == found["rows"]
 
 
+def test_a_stored_baseline_of_something_else_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = {"workload": "append", "nemesis": ["partition"], "variant": "raft", "figures": {}}
+    (tmp_path / "comparison.json").write_text(json.dumps({"rows": [other]}))
+    words = ["compare", "--variant", "raft", "--variant", "zab", "--baseline", str(tmp_path)]
+    words += ["--store", str(tmp_path / "store"), "--fail-if", "p99 > 1.2 * baseline"]
+    assert cli.main(words) == 254
+    assert "nothing to compare this with: raft, register under partition" in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()
+
+
 @pytest.mark.parametrize(
     "words, said",
     [
@@ -291,6 +380,8 @@ def test_the_command_prints_tables_and_writes_everything(tmp_path: Path) -> None
         (["--variant", "raft", "--variant", "x: workload=regster"], "regster"),
         (["--variant", "raft", "--variant", "raft+A30", "--baseline", "nope"], "--baseline"),
         (["--variant", "raft", "--variant", "raft+A30", "--env", "local", "-j", "2"], "--jobs"),
+        (["--resume", "x", "--runs", "30", "--env", "local"], "leave out --runs, --env"),
+        (["--variant", "raft", "--variant", "x: image=y:1", "-j", "1"], "option of the envir"),
     ],
 )
 def test_a_wrong_command_line_is_one_sentence(tmp_path: Path, words: list[str], said: str) -> None:

@@ -75,8 +75,22 @@ def test_a_cluster_speaks_mutual_tls(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert json.loads(done.stdout)["status"] == "ok"
         plain = [*asked[: asked.index("--tls-ca")], "--timeout", "1", "get", "greeting"]
         assert subprocess.run(plain, check=False, capture_output=True).returncode == 3
+        down(where)
+        again = ["cluster", "up", "--dir", str(where)]
+        assert cli.main([*again, "--certs", str(tmp_path)]) == 254
+        assert f"holds a cluster of certs {certs}" in capsys.readouterr().err
+        assert cli.main(again) == 0  # with the certificates that it has
+        assert f"--tls-ca {certs}/ca.pem" in capsys.readouterr().out
+        assert subprocess.run(plain, check=False, capture_output=True).returncode == 3
     finally:
         down(where)
+
+
+def test_a_cluster_without_certificates_gets_none_later(tmp_path: Path) -> None:
+    state = {"consensus": "raft", "nodes": [{"name": "n1", "port": 1, "admin": 2}]}
+    (tmp_path / "cluster.json").write_text(json.dumps(state))
+    with pytest.raises(UsageError, match=r"--certs is .*holds a cluster of certs none"):
+        up(tmp_path, port=1, certs=str(tmp_path), arguments=[])
 
 
 @pytest.mark.real

@@ -143,6 +143,20 @@ def test_overlapping_pauses_resume_when_the_last_one_ends() -> None:
     run(main())
 
 
+def test_a_pause_takes_nodes_that_run_where_those_drawn_are_killed() -> None:
+    async def main() -> None:
+        for seed in range(12):
+            env, (made,) = Memory(), compose("pause")
+            env.dead = {"n1", "n2", "n3", "n4"}
+            plan = planned("pause", targets="one", seed=seed)
+            injection = await made.inject(context(env), plan)
+            assert injection.nodes == ["n5"] and env.stopped >= {"n5"}
+        env.dead = set(NODES)
+        assert (await made.inject(context(env), plan)).outcome == "skipped"
+
+    run(main())
+
+
 def test_a_primary_that_nobody_knows_falls_back_only_in_a_cycle() -> None:
     async def main() -> None:
         ctx = context(Memory(), Leaders())

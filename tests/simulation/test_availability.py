@@ -14,6 +14,7 @@ from cluster.config import ClusterConfig
 from cluster.simulation.availability import WITNESS, hold_trial, trials_for
 from cluster.simulation.connections import DIAL
 from cluster.simulation.world import MS, SECOND, World
+from cluster.wire import Command
 
 TRIALS = ("lost-leader", "slow-disk", "deaf-leader", "rejoin")
 
@@ -46,6 +47,25 @@ def test_a_system_without_check_quorum_is_noticed(seed: int) -> None:
 def test_what_a_configuration_does_not_promise_is_not_asked_of_it() -> None:
     assert trials_for(led(1, prevote=False)) == ("lost-leader", "slow-disk")
     assert trials_for(led(1, check_quorum=False)) == ("lost-leader", "slow-disk", "rejoin")
+
+
+@pytest.mark.parametrize("check_quorum", [False, True])
+def test_where_a_former_member_campaigns_a_leader_with_a_slow_disk_needs_protection(
+    check_quorum: bool,
+) -> None:
+    world = World(
+        seed=1,
+        nodes=("n1", "n2", "n3", "n4", "n5"),
+        config=ClusterConfig(prevote=False, check_quorum=check_quorum),
+    )
+    assert world.run_until(lambda: world.leader() is not None, 5 * SECOND)
+    leader = world.leader()
+    former = next(node for node in world.nodes if node != leader)
+    assert "slow-disk" in trials_for(world)
+    asked = world.session("operator").submit(Command("remove-member", world.member(former)))
+    assert world.run_until(lambda: asked.status != "", 5 * SECOND) and asked.status == "ok"
+    assert world.run_until(lambda: world.leader() is not None, 5 * SECOND)
+    assert ("slow-disk" in trials_for(world)) == check_quorum
 
 
 def test_no_trial_where_the_voters_that_run_need_the_leader() -> None:

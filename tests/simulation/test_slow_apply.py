@@ -6,6 +6,8 @@ import pytest
 
 from cluster.config import ClusterConfig
 from cluster.core.parts import CONSENSUS
+from cluster.core.replica import Replica
+from cluster.ports import STEP_ENTRIES, Effect
 from cluster.simulation.liveness import settle
 from cluster.simulation.world import SECOND, World
 from cluster.wire import Command
@@ -30,3 +32,34 @@ def test_a_node_that_applies_slowly_serves_no_read_too_early(consensus: str) -> 
         world.run_until(lambda call=read: bool(call.status), SECOND)  # type: ignore[misc]
         assert (read.status, read.value) == ("ok", list(range(40)))
     assert settle(world).ok
+
+
+@pytest.mark.parametrize("consensus", CONSENSUS)
+def test_lives_of_nodes_differ_in_how_much_is_applied_in_a_step_of_its_own(
+    consensus: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the runtime, messages leave before what is committed is applied; a seed is one run."""
+    steps: list[int] = []
+    whole = Replica.more
+
+    def counted(self: Replica, now_ns: int) -> list[Effect]:
+        before = self.applied
+        effects = whole(self, now_ns)
+        assert self.applied - before >= self.step_entries > 0 and self.unfinished is None
+        steps.append(self.step_entries)
+        return effects
+
+    monkeypatch.setattr(Replica, "more", counted)
+
+    def run() -> str:
+        world = World(seed=4, nodes=("n1", "n2", "n3", "n4", "n5"), consensus=consensus)
+        assert world.run_until(lambda: world.leader() is not None, 5 * SECOND)
+        session = world.session("c1", window=16)
+        calls = [session.submit(Command("append", "x", (number,))) for number in range(60)]
+        assert world.run_until(lambda: all(call.status for call in calls), 10 * SECOND)
+        assert settle(world).ok
+        return world.trace_hash()
+
+    first = run()
+    assert set(steps) == {1, STEP_ENTRIES}
+    assert run() == first

@@ -147,6 +147,8 @@ def test_bad_arguments_are_refused_with_a_sentence(arguments: dict, sentence: st
         ({"profile": "wild"}, "there is no profile 'wild': calm, harsh"),
         ({"nodes": 10}, "nodes is 10"),
         ({"consensus": "rafd"}, "there is no consensus 'rafd'"),
+        ({"consensus": "zab", "role": "paxos"}, "consensus is 'zab', and role paxos has no log"),
+        ({"consensus": "zab", "nemesis": "kill,membership"}, "zab has no fault 'membership'"),
     ],
 )
 def test_bad_wishes_are_refused_with_a_sentence(arguments: dict, sentence: str) -> None:
