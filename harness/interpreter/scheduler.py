@@ -174,7 +174,7 @@ class Scheduler:
         assert done is not None, "no fault action is under way"
         self._fault_busy = None
         if isinstance(done, InjectFault):
-            heapq.heappush(self._ends, (done.plan.end_ns, done.plan.id, done.plan))
+            heapq.heappush(self._ends, (_end_ns(done.plan, now_ns), done.plan.id, done.plan))
         else:
             self._driven.pop(done.plan.id, None)
         self._awaited.discard((type(done), done.plan.id))
@@ -382,6 +382,12 @@ class Scheduler:
         if wants_updates(self.generator):
             done = Op(op.f, op.key, op.value, op.process, op.thread, now_ns, "ok")
             self._update(now_ns, done)
+
+
+def _end_ns(plan: Plan, now_ns: int) -> int:
+    """When a fault that was injected by now ends. A planned one does at its time, or it would meet
+    others that it was not to meet; one of the generator lasts as long as was asked for."""
+    return now_ns + plan.end_ns - plan.begin_ns if plan.driven else plan.end_ns
 
 
 def _driven_plan(op: Op, id: int, now_ns: int) -> tuple[Plan, bool]:

@@ -75,8 +75,8 @@ def test_a_schedule_with_real_processes(tmp_path):
     ]  # fmt: skip
     outcome, records = conducted(tmp_path, workload(faults), time_limit_s=8.0, env="local")
     (_, p_begin, p_end), (_, k_begin, k_end) = spans(records)
-    assert p_begin < 0.5 and 1.4 < p_end - p_begin < 2.5
-    assert 1.9 < k_begin - p_end < 3.0, "the quiet time is whole"
+    assert p_begin < 2 and p_end - p_begin > 1.4, "it lasts for as long, however late it began"
+    assert k_begin - p_end > 1.9, "the quiet time is whole"
     assert k_end - k_begin > 0.9
     assert outcome.verdict is not Verdict.INVALID
 

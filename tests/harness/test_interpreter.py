@@ -379,3 +379,12 @@ def test_a_change_that_stays_bit_though_its_time_was_over_when_it_was_made(tmp_p
     finally:
         del Slow.needs_calm
     assert fault.outcome == "installed" and fault.bit
+
+
+def test_a_fault_of_the_generator_lasts_as_long_as_was_asked_for_though_it_began_late(tmp_path):
+    slow = Slow("slow", SECOND)
+    generator = gen.clients(gen.reads(1).rate(10).time_limit(6), gen.fault("slow", for_s=2))
+    _, error, faults = conduct(tmp_path, generator, nemeses=[slow])
+    assert error is None
+    (fault,) = faults.records.values()
+    assert fault.bit and fault.end_ns - fault.begin_ns == 2 * SECOND

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 from fake_environment import Memory, context
 
+from harness.databases.reference_partitions import ReferencePartitions
 from harness.errors import SetupError
 from harness.nemesis import compose
 from harness.nemesis.base import Plan
@@ -55,3 +57,24 @@ def test_a_move_without_an_answer_that_comes_later_has_bitten() -> None:
 def test_a_move_that_never_comes_has_not_and_says_why() -> None:
     _, after = evidence_of(Map(comes=False))
     assert after["bit"] is False and "timed out" in after["why"]
+
+
+class TwoNodes(ReferencePartitions):
+    """A cluster of which n1 is down: a request to it takes until it times out."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def status(self, node: Any) -> dict[str, Any] | None:
+        return None if node.name == "n1" else {"role": "follower"}
+
+    async def _asked(self, node: Any, op: str, key: str, *args: str) -> Any:
+        self.asked.append(node.name)
+        return SimpleNamespace(status="ok", value={"partitions": [{"id": "p0"}]})
+
+
+def test_a_node_that_is_down_is_not_asked_for_the_map() -> None:
+    db = TwoNodes()
+    nodes: list[Any] = [SimpleNamespace(name=name) for name in ("n1", "n2")]
+    assert asyncio.run(db.partitions(nodes)) == [{"id": "p0"}]
+    assert db.asked == ["n2"], "other faults wait while a request times out"
