@@ -162,7 +162,7 @@ class NodeLife:
             self.core,
             node=self._machine.member,
             segment_bytes=world.config.segment_bytes,
-            changed=self._room_changed,
+            changed=lambda full: self._noted(Note("disk-full" if full else "disk-has-room", {})),
             now_s=lambda: world.now_ns / _SECOND,
         )
         return RoomWatch(
@@ -259,9 +259,6 @@ class NodeLife:
     def disk_changed(self) -> None:
         """The disk's faults were set: while there is no room, the process looks now and then."""
         self._watch.look()
-
-    def _room_changed(self, full: bool) -> None:
-        self._noted(Note("disk-full" if full else "disk-has-room", {}))
 
     def _timer_may_run(self) -> bool:
         return self._world.auto_ticks and not self.paused
