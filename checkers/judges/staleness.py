@@ -24,14 +24,14 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Hashable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from checkers.core.budget import Budget, Meter
 from checkers.core.checker import Checker, named
-from checkers.core.findings import FINDINGS_MAX, Spent, at, rows, token, who
+from checkers.core.findings import FINDINGS_MAX, Row, Spent, at, rows, token, who
 from checkers.core.verdict import Because, Finding, Result, Verdict
 from checkers.history import FAIL, INVOKE, OK, History
 from checkers.history.errors import HistoryError
@@ -148,6 +148,18 @@ class _Writes:
         return writer, self._invoked[first], self._done[first]
 
 
+def _new_value(row: Row) -> Any:
+    """What an update writes."""
+    if row.f != "cas":
+        return row.input
+    if not isinstance(row.input, list | tuple) or len(row.input) != 2:
+        raise HistoryError(
+            f"the cas invoked at event {row.invoke} has the value {row.input!r}; it should be a "
+            "pair, [old, new]"
+        )
+    return row.input[1]
+
+
 def _ages(history: History, meter: Meter) -> list[Age]:
     """The reads whose value was surely replaced before they were invoked, the oldest first."""
     by_key: dict[int, _Writes] = {}
@@ -159,7 +171,7 @@ def _ages(history: History, meter: Meter) -> list[Age]:
             if row.outcome == OK:
                 reads.append((row.invoke, key, token(row.output)))
         elif row.outcome != FAIL:
-            value = token(row.input[1] if row.f == "cas" else row.input)
+            value = token(_new_value(row))
             writes = by_key.setdefault(key, _Writes())
             writes.add(row.invoke, row.complete, value, ok=row.outcome == OK)
     for writes in by_key.values():

@@ -76,6 +76,8 @@ def quick(words: list[str], run_dir: Path) -> list[str]:
     made = [
         str(run_dir) if word == "RUN" or word.startswith("store/ref") else word for word in made
     ]
+    if words[1:] == ["shrink"]:  # the latest run may be a seed of another command by then
+        made.append(str(run_dir))
     if words[1] == "compare":
         made = ["compared" if word.startswith("store/compare/2") else word for word in made]
         made += ["--time-limit", "2", "--seed", "3"] * ("--resume" not in words)

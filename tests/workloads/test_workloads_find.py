@@ -30,6 +30,7 @@ from harness.databases.in_memory_objects import (
     Log,
     Members,
     Monotonic,
+    Owned,
     PredicateTransactions,
     Register,
     RegisterTransactions,
@@ -408,6 +409,18 @@ class OldToken(Singleton):
         return done
 
 
+class OtherOwner(Owned):
+    """Now and then the other group acts at the same epoch."""
+
+    now = Every(20)
+
+    def act(self, op):
+        done = super().act(op)
+        if self.now():
+            done.value["group"] = "g2"
+        return done
+
+
 DEFECTS = [
     ("register", STALE, {}, "nonlinearizable"),
     ("append", twice("append"), {}, "nonlinearizable"),
@@ -440,6 +453,7 @@ DEFECTS = [
     ("membership-convergence", having(members=OwnView), {}, "diverged"),
     ("emergent-leader", having(singleton=TwoLeaders), {}, "duplicate-token"),
     ("emergent-leader", having(singleton=OldToken), {}, "token-backwards"),
+    ("ownership", having(owned=OtherOwner), {}, "two-owners"),
     ("list-append", OLD_SNAPSHOT, {}, None),
     ("rw-register", OLD_SNAPSHOT, {}, None),
     ("write-skew", OLD_SNAPSHOT, {}, None),
