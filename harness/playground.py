@@ -14,6 +14,7 @@ Used by ``harness cluster``.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import secrets
@@ -42,6 +43,8 @@ READY_WITHIN_S = 30.0
 #: A node that is asked to stop does so within its own 15 s; then it is killed.
 STOP_WITHIN_S = 20.0
 LOOK_EVERY_S = 0.05
+#: a node whose process is not seen for so long has ended
+ENDED_AFTER_S = 1.0
 #: of the end of a node's log, what a message shows
 LOG_LINES, LOG_CHARS = 3, 400
 
@@ -313,7 +316,7 @@ def _get(where: Path, node: NodePlace, path: str) -> dict[str, Any] | None:
             f"http://127.0.0.1:{node.admin}{path}", headers={"Authorization": f"Bearer {token}"}
         )
         with (
-            contextlib.suppress(OSError, ValueError),
+            contextlib.suppress(OSError, ValueError, http.client.HTTPException),
             urllib.request.urlopen(request, timeout=2.0) as answer,
         ):
             if path == "/health":
@@ -332,8 +335,12 @@ def _wait(
         SetupError: it is not in time, or a node has ended; the message says what is so instead.
     """
     end_s = time.monotonic() + READY_WITHIN_S
+    runs_s = time.monotonic()
     while not probe():
-        ended = any(not _pids(where, node) for node in found.nodes)
+        # A process that has just been made is not seen as a node for a moment.
+        if all(_pids(where, node) for node in found.nodes):
+            runs_s = time.monotonic()
+        ended = time.monotonic() - runs_s > ENDED_AFTER_S
         if ended or time.monotonic() > end_s:
             when = "" if ended else f"after {READY_WITHIN_S:g} s "
             stop = f"what runs of it is stopped by: harness cluster down --dir {where}"
