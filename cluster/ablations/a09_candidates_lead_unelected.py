@@ -1,6 +1,6 @@
-"""A09: a node that stands for election leads, whoever has voted for it.
+"""A09: a node that stands for election leads without a majority of votes.
 
-So there is no one leader in a generation: whatever node wants to assigns indexes. Two of them give
+So a generation has several leaders, and each of them assigns indexes. Two of them give
 the same index and generation to different entries. No follower can tell these apart, so each keeps
 the one it was sent first, and acknowledges both.
 """

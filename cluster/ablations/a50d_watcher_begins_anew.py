@@ -16,7 +16,7 @@ class WatcherBeginsAnew(Watcher):
     """A watcher that remembers nothing of the last answer."""
 
     def goes_on_after(self, told: int) -> int | None:
-        """Whatever is the newest when the next watch arrives."""
+        """It begins at the newest revision when the next watch arrives."""
         return None
 
 

@@ -14,7 +14,7 @@ class OldRingIsTaken(RingFence):
     """A fence that stands open."""
 
     def takes(self, theirs: int, own: int) -> bool:
-        """Whatever the ring."""
+        """Yes: a message of any ring is taken."""
         return True
 
 

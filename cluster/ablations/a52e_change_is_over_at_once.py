@@ -16,7 +16,7 @@ class ChangeIsOverAtOnce(RingChanges):
     """Changes that wait for no keys."""
 
     def is_handed_over(self, gainers: Collection[NodeId], have: Collection[NodeId]) -> bool:
-        """Whoever joins has what it gains."""
+        """Yes: a member that joins is taken to have its keys."""
         return True
 
 
