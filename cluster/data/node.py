@@ -41,9 +41,11 @@ from cluster.data.clock_log import CLOCK
 from cluster.data.exchange import Exchange
 from cluster.data.group_client import Ask
 from cluster.data.hosted_parts import HostedParts
+from cluster.data.node_measures import measures_of
 from cluster.data.node_status import DATA, status_of
 from cluster.data.parts import DataParts, Part, PartSetting
 from cluster.data.replicated_groups import CORE, founding_groups
+from cluster.measures import Measures
 from cluster.ports import (
     Clock,
     Effect,
@@ -192,6 +194,10 @@ class DataNode:
         """Hex digest of the core's applied state; zeros on a node that is not in the core."""
         replica = self.groups.replica(CORE)
         return replica.state_hash() if replica is not None else "0" * 32
+
+    def measures(self) -> Measures:
+        """What its groups and its clock have measured, for ``/metrics``."""
+        return measures_of(self.groups, self.stamps)
 
     # -- inputs ------------------------------------------------------------------------------------
 

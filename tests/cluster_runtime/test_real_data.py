@@ -53,6 +53,12 @@ def test_groups_are_led_the_core_serves_and_all_remember(tmp_path: Path) -> None
         assert sorted(rows(cluster, "n4")) == ["g-n2", "g-n3", "g-n4"]
         metrics = cluster.get("n4", "/metrics")
         assert 'splitbrain_group_is_leader{group="g-n3"}' in metrics
+        sample = dict(line.split(" ") for line in metrics.splitlines() if line[0] != "#")
+        assert float(sample["splitbrain_intents"]) >= 0
+        assert 0 <= float(sample["splitbrain_hlc_drift_seconds"]) <= 0.05, "the clock bound"
+        assert sample["splitbrain_hlc_refused_total"] == "0"
+        assert sample["splitbrain_watch_slow_total"] == sample["splitbrain_watch_count"] == "0"
+        assert sample["splitbrain_lease_count"] == "0", "n4 is not in the core"
 
         nodes = ",".join(f"{node}={address}" for node, address in cluster.addresses.items())
         argv = [sys.executable, "-m", "cluster.client", "--nodes", nodes, "get", "x"]
