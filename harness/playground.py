@@ -25,7 +25,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +71,14 @@ class Playground(msgspec.Struct, frozen=True):
         nodes: in order.
         role: what its nodes are.
         certs: directory of its certificates, with which all speak mutual TLS; "" for none.
+        arguments: more arguments of every node; ``{node}`` in one is the node's name.
     """
 
     consensus: str
     nodes: tuple[NodePlace, ...]
     role: str = "core"
     certs: str = ""
+    arguments: tuple[str, ...] = ()
 
     @property
     def addresses(self) -> str:
@@ -97,7 +99,7 @@ def up(
     consensus: str = "",
     port: int,
     certs: str = "",
-    arguments: list[str],
+    arguments: Sequence[str] = (),
 ) -> Playground:
     """Start a cluster, or what of it does not run, and wait until it serves.
 
@@ -108,7 +110,8 @@ def up(
         consensus: the variant; "" for raft, or what it is.
         port: the first of its ports, for a new one.
         certs: directory of certificates for mutual TLS; "" for none, or for those it has.
-        arguments: more arguments for every node; ``{node}`` in one is the node's name.
+        arguments: more arguments for every node; ``{node}`` in one is the node's name. None for
+            those it has; an empty one for no more, if it has some.
 
     Raises:
         UsageError: what is asked for cannot be.
@@ -133,9 +136,11 @@ def up(
                 f"--{what} is {wanted!r}, and {where} holds a cluster of {what} "
                 f"{there or 'none'}; give another --dir, or remove that one"
             )
+    if arguments:
+        found = _with_arguments(where, found, tuple(each for each in arguments if each))
     for node in found.nodes:
         if not _pids(where, node):
-            _start(where, found, node, [*tls_arguments(found.certs, node.name), *arguments])
+            _start(where, found, node)
     _wait(
         lambda: all(_get(where, node, "/health") for node in found.nodes),
         lambda: _not_serving(where, found),
@@ -144,6 +149,28 @@ def up(
     )
     _wait(lambda: _led(where, found), lambda: _not_led(where, found), where, found)
     return found
+
+
+def _with_arguments(where: Path, found: Playground, arguments: tuple[str, ...]) -> Playground:
+    """The cluster with these arguments from now on: all nodes have the same.
+
+    Raises:
+        UsageError: they are others, and a node runs.
+    """
+    running = [node.name for node in found.nodes if _pids(where, node)]
+    if running and arguments != found.arguments:
+        raise UsageError(
+            f"--arg is {' '.join(arguments) or 'empty'!r}, and {', '.join(running)} of {where} "
+            f"run with {' '.join(found.arguments) or 'none'!r}; stop the cluster first: "
+            f"harness cluster down --dir {where}"
+        )
+    changed = msgspec.structs.replace(found, arguments=arguments)
+    _save(where, changed)
+    return changed
+
+
+def _save(where: Path, found: Playground) -> None:
+    (where / STATE).write_bytes(msgspec.json.format(msgspec.json.encode(found)))
 
 
 def _kind(role: str, consensus: str) -> tuple[str, str]:
@@ -198,7 +225,7 @@ def _new(where: Path, nodes: int, kind: tuple[str, str], *, port: int, certs: st
         file.write(secrets.token_hex(16) + "\n")
     role, consensus = kind
     found = Playground(consensus, places, role, certs)
-    (where / STATE).write_bytes(msgspec.json.format(msgspec.json.encode(found)))
+    _save(where, found)
     return found
 
 
@@ -228,15 +255,17 @@ def load(where: Path) -> Playground:
         ) from None
 
 
-def _start(where: Path, found: Playground, node: NodePlace, arguments: list[str]) -> None:
+def _start(where: Path, found: Playground, node: NodePlace) -> None:
     argv = [sys.executable, "-m", "cluster", "--id", node.name]
     argv += ["--listen", f"127.0.0.1:{node.port}", "--peers", found.addresses]
     argv += ["--data", str(_data(where, node)), "--admin", f"127.0.0.1:{node.admin}"]
     argv += ["--role", found.role, "--consensus", found.consensus]
     argv += ["--token-file", str(where.resolve() / TOKEN)]
+    argv += tls_arguments(found.certs, node.name)
+    argv += [text.replace("{node}", node.name) for text in found.arguments]
     with (where / f"{node.name}.log").open("ab") as log:
         subprocess.Popen(
-            [*argv, *(text.replace("{node}", node.name) for text in arguments)],
+            argv,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,7 +48,8 @@ _Arg = Annotated[
     Parameter(
         name="--arg",
         negative=(),
-        help="One more argument for every node, {node} in it is the node's name; repeatable.",
+        help="One more argument for every node, {node} in it is the node's name; repeatable. "
+        "Remembered for the next `up`; '' forgets those it had.",
     ),
 ]
 _Certs = Annotated[
@@ -74,7 +76,7 @@ def cluster(
         case "up":
             count = len(parse_nodes(nodes)) if nodes else 0
             kind = {"role": role, "consensus": consensus, "certs": certs}
-            found = up(where, nodes=count, port=port, arguments=list(arg or []), **kind)
+            found = up(where, nodes=count, port=port, arguments=arg or (), **kind)
             return _told(where, found, tls_arguments(found.certs, "client"))
         case "status":
             return _status(where)
@@ -94,6 +96,8 @@ def _told(where: Path, found: Playground, tls: list[str]) -> int:
     from harness.playground import TOKEN
 
     _status(where)
+    if found.arguments:
+        print(f"its nodes have: {shlex.join(found.arguments)}")
     asked = _FIRST_WORDS.get(found.role, "put greeting hello")
     if asked:
         print(
