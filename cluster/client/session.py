@@ -303,6 +303,22 @@ class ClientSession:
         )
         return id, self._settle(now_ns)
 
+    def withdraw(self, now_ns: int, id: int) -> list[Action]:
+        """The outcome of a command is wanted no more, so those behind it need not wait for it.
+
+        A write that was sent may still happen, as one whose time was up.
+
+        Args:
+            now_ns: the client's monotonic time.
+            id: the command's; nothing to do if it has its outcome.
+        """
+        for pending in self._pending:
+            if pending.id == id:
+                pending.in_doubt = pending.in_doubt or bool(pending.request_id)
+                self._give_up(pending, "it was withdrawn")
+                break
+        return self._settle(now_ns)
+
     def on_connected(self, now_ns: int, epoch: int) -> list[Action]:
         """The connection of an epoch stands."""
         if self._channel.opened(epoch):
