@@ -1,4 +1,4 @@
-"""What a node measures of itself: counts, levels and histograms, whoever asks for them.
+"""What a node measures of itself: counts, levels and histograms, for all who ask.
 
 A core that has a method ``measures`` (:class:`Measured`) adds its own to what its host shows at
 ``/metrics``: leases and reads of the core, intents of a data node, suspects of gossip. It counts

@@ -104,7 +104,7 @@ class _Asked:
         self.attempt_until_ns = self.wait_until_ns = 0
         self.in_doubt = False  # some copy may have been taken
         self.redirects = self.failures = 0
-        self.last_error, self.last_node = "nobody was asked", ""
+        self.last_error, self.last_node = "no member was asked", ""
 
 
 class GroupClient:
