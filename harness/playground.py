@@ -38,6 +38,8 @@ from harness.spec import parse_nodes
 STATE, TOKEN = "cluster.json", "token"
 #: Nodes of a new cluster, unless others are asked for.
 NODES = 3
+#: First port of a new cluster, unless another is asked for.
+PORT = 7101
 FILE_BYTES_MAX = 1 << 20
 READY_WITHIN_S = 30.0
 #: A node that is asked to stop does so within its own 15 s; then it is killed.
@@ -97,7 +99,7 @@ def up(
     nodes: int = 0,
     role: str = "",
     consensus: str = "",
-    port: int,
+    port: int = 0,
     certs: str = "",
     arguments: Sequence[str] = (),
 ) -> Playground:
@@ -108,7 +110,7 @@ def up(
         nodes: how many; 0 for three, or as many as there are.
         role: what its nodes are; "" for core, or what they are; see ``python -m cluster --help``.
         consensus: the variant; "" for raft, or what it is.
-        port: the first of its ports, for a new one.
+        port: the first of its ports; 0 for 7101, or what it is.
         certs: directory of certificates for mutual TLS; "" for none, or for those it has.
         arguments: more arguments for every node; ``{node}`` in one is the node's name. None for
             those it has; an empty one for no more, if it has some.
@@ -120,7 +122,9 @@ def up(
     made = (where / STATE).exists()
     kind = _kind(role or "core", consensus or "raft")
     certs = str(Path(certs).resolve()) if certs else ""
-    found = load(where) if made else _new(where, nodes or NODES, kind, port=port, certs=certs)
+    found = (
+        load(where) if made else _new(where, nodes or NODES, kind, port=port or PORT, certs=certs)
+    )
     if nodes and nodes != len(found.nodes):
         raise UsageError(
             f"--nodes is {nodes}, and {where} holds a cluster of {len(found.nodes)} nodes; leave "
@@ -130,6 +134,7 @@ def up(
         ("role", role, found.role),
         ("consensus", consensus, found.consensus),
         ("certs", certs, found.certs),
+        ("port", port, found.nodes[0].port),
     ):
         if wanted and wanted != there:
             raise UsageError(

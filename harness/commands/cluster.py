@@ -42,7 +42,12 @@ _Consensus = Annotated[
         help="Consensus of a new cluster: raft (default), multi-paxos, viewstamped or zab.",
     ),
 ]
-_Port = Annotated[int, Parameter(name="--port", help="First port of a new cluster.")]
+_Port = Annotated[
+    int,
+    Parameter(
+        name="--port", show_default=False, help="First port of a new cluster (default 7101)."
+    ),
+]
 _Arg = Annotated[
     list[str] | None,
     Parameter(
@@ -64,7 +69,7 @@ def cluster(
     nodes: _Nodes = "",
     role: _Role = "",
     consensus: _Consensus = "",
-    port: _Port = 7101,
+    port: _Port = 0,
     certs: _Certs = "",
     arg: _Arg = None,
 ) -> int:

@@ -53,7 +53,10 @@ def test_a_cluster_is_started_and_stopped_and_keeps_what_it_knows(
         assert "holds a cluster of role core" in capsys.readouterr().err
         assert cli.main(["cluster", "up", *words, "--nodes", "5"]) == 254
         assert "holds a cluster of 1 nodes; leave --nodes out" in capsys.readouterr().err
-        up(where, consensus="raft", port=1, arguments=[])  # it is there: as it was
+        other = str(load(where).nodes[0].port + 1)
+        assert cli.main(["cluster", "up", *words, "--port", other]) == 254
+        assert f"--port is {other}, and " in capsys.readouterr().err
+        up(where, consensus="raft")  # it is there: as it was
         found = subprocess.run([*client, "get", "x"], check=True, capture_output=True)
         assert json.loads(found.stdout)["value"] == 1
     finally:
@@ -90,7 +93,7 @@ def test_a_cluster_without_certificates_gets_none_later(tmp_path: Path) -> None:
     state = {"consensus": "raft", "nodes": [{"name": "n1", "port": 1, "admin": 2}]}
     (tmp_path / "cluster.json").write_text(json.dumps(state))
     with pytest.raises(UsageError, match=r"--certs is .*holds a cluster of certs none"):
-        up(tmp_path, port=1, certs=str(tmp_path), arguments=[])
+        up(tmp_path, certs=str(tmp_path))
 
 
 @pytest.mark.real
@@ -148,7 +151,7 @@ def test_a_cluster_without_a_leader_is_told_so(
     monkeypatch.setattr(playground, "READY_WITHIN_S", 0.0)
     where = tmp_path / "play"
     with pytest.raises(SetupError) as told:
-        up(where, nodes=1, port=free_ports(2), arguments=[])
+        up(where, nodes=1, port=free_ports(2))
     assert str(told.value).startswith("after 0 s no node leads: n1 is candidate; its log ")
 
 
