@@ -73,3 +73,9 @@ def test_a_pattern_is_explained_by_number_name_and_ablation(
     assert "harness patterns --run A30" in printed("patterns A30", 100, capsys)
     assert main(["patterns", "leasse"]) == 254
     assert "did you mean 'lease'" in capsys.readouterr().err
+
+
+def test_a_drawing_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed("patterns two-phase-commit", 60, capsys)
+    (line,) = [line for line in text.splitlines() if "-- decide(commit, T)" in line]
+    assert line.endswith("> the record: committed, first one wins")
