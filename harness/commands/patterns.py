@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -120,7 +121,8 @@ def _markdown(text: str) -> Markdown:
 
     class Drawing(CodeBlock):
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-            yield Text(str(self.text).rstrip(), no_wrap=True, overflow="ignore")
+            lines = textwrap.indent(str(self.text).rstrip(), "  ")
+            yield Text(lines, no_wrap=True, overflow="ignore")
 
     class Prose(Markdown):
         elements: ClassVar[dict[str, type[MarkdownElement]]] = {
