@@ -252,7 +252,7 @@ def test_only_the_epoch_that_was_refused_is_given_up() -> None:
     refused: list[tuple[str, int]] = []
     map_of_n1 = made.nodes["n1"].map
     map_of_n1.places["p1"] = ("p1", 2, "g1")
-    map_of_n1.refuse = lambda *route: refused.append(route)  # type: ignore[assignment]
+    map_of_n1.refuse = lambda *route: refused.append(route)  # type: ignore[method-assign]
     ok(made, "txn-write", txn, "a", 2)
     status, _, error = made.do("n1", "txn-commit", txn)
     assert status == "fail" and error.startswith("stale-epoch: p1 is at epoch 2, not 1")
@@ -279,7 +279,7 @@ def test_a_member_that_is_behind_makes_no_node_give_up_a_route(
 
     monkeypatch.setattr(group, "do", lags)
     refused: list[Any] = []
-    made.nodes["n1"].map.refuse = lambda *route: refused.append(route)  # type: ignore[assignment]
+    made.nodes["n1"].map.refuse = lambda *route: refused.append(route)  # type: ignore[method-assign]
     found = made.run_txn("n1", [["r", "a", None]], staleness_ns=1_000 * MS)
     assert found[1] == [["r", "a", 1]]
     assert asked == [True, False] and refused == []
