@@ -219,7 +219,7 @@ def add_parsers(ops: Any, parser_class: type[argparse.ArgumentParser]) -> None:
     data = ops.add_parser(
         "data",
         help="transactions over partitions (role data)",
-        description=__doc__,
+        description=(__doc__ or "").partition("\n\nUsed by")[0],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     words = data.add_subparsers(dest="word", required=True, parser_class=parser_class)

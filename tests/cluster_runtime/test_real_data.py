@@ -64,6 +64,12 @@ def test_groups_are_led_the_core_serves_and_all_remember(tmp_path: Path) -> None
         argv = [sys.executable, "-m", "cluster.client", "--nodes", nodes, "get", "x"]
         said = subprocess.run(argv, capture_output=True, text=True, timeout=WITHIN_S)
         assert json.loads(said.stdout)["value"] == 2, said.stderr
+        snapshot = [*argv[:-2], "--timeout", "60", "snapshot"]  # of what clients put into the core
+        for word in ("save", "restore"):
+            more = [*snapshot, word, str(tmp_path / "keys")]
+            said = subprocess.run(more, capture_output=True, text=True, timeout=WITHIN_S)
+            assert said.returncode == 0 and json.loads(said.stdout)["keys"] == 1, said
+            assert ("nothing of what transactions wrote" in said.stderr) is (word == "save")
 
         for node in NODES:
             cluster.kill(node)
