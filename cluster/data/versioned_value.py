@@ -35,7 +35,6 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-
 _new = tuple.__new__
 
 

@@ -11,6 +11,7 @@ from cluster.core.key_value import KeyValue
 from cluster.core.parts import ReplicaParts
 from cluster.core.pending_reads import PendingReads
 from cluster.core.state_machine import MachineParts
+from cluster.ports import Send
 from cluster.wire import (
     AppendReply,
     Command,
@@ -188,4 +189,4 @@ def test_a_round_confirms_reads_of_the_leader_and_of_followers_together() -> Non
     core.step(1_007 * MS, "n2", HeartbeatReply(1, beat.round + 2))
     ready = core.ready()
     assert ready.reads == [(9, 1)]
-    assert [(s.to, s.message) for s in ready.effects] == [("n3", ReadIndexReply(1, 70, 1))]
+    assert ready.effects == [Send("n3", ReadIndexReply(1, 70, 1))]
