@@ -40,10 +40,10 @@ class Histogram:
         """A histogram of small whole numbers."""
         return cls(COUNTS)
 
-    def observe(self, value: float) -> None:
-        """Count a value."""
-        self.buckets[bisect_left(self.bounds, value)] += 1
-        self.total += value
+    def observe(self, value: float, times: int = 1) -> None:
+        """Count a value, so many times."""
+        self.buckets[bisect_left(self.bounds, value)] += times
+        self.total += value * times
 
     def add(self, other: Histogram) -> None:
         """Count all that another histogram has counted.

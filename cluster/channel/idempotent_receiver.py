@@ -58,7 +58,7 @@ class IdempotentReceiver:
 
     def follows(self, session: Session, seq: int) -> bool:
         """Decision: whether nothing the client still waits for is missing before this number."""
-        return seq <= max(session.first_unanswered, session.highest + 1)
+        return seq <= session.highest + 1 or seq <= session.first_unanswered
 
     def asked_for(self, name: str) -> Session | None:
         """Decision: the session that a copy at this node's door belongs to. It is looked at and not
@@ -99,7 +99,8 @@ class IdempotentReceiver:
         session = self.sessions.find(logged.session)
         if session is not None:  # None if session_max is 0
             session.answers[logged.seq] = (answer, index)
-            session.highest = max(session.highest, logged.seq)
+            if logged.seq > session.highest:
+                session.highest = logged.seq
 
     def encode(self) -> Any:
         """Decision: the receiver's part of a snapshot: all it remembers."""

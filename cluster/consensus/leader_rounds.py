@@ -125,7 +125,11 @@ class LeaderRounds:
         """Serve the reads that are safe; send a round if the next one has none under way."""
         outbox = self._node.outbox
         while True:
-            for token, index in self._reads.take_safe(self.heartbeats.confirmed):
+            safe = self._reads.take_safe(self.heartbeats.confirmed)
+            if not self._reads.has_remote:
+                outbox.reads += safe
+                safe = []
+            for token, index in safe:
                 if token >= 0:
                     outbox.reads.append((token, index))
                 else:

@@ -80,6 +80,11 @@ class ReadIndex:
         """Which follower asked for a read, and under which id; it is answered once."""
         return self._remote.pop(token)
 
+    @property
+    def has_remote(self) -> bool:
+        """Whether any of the reads is a follower's."""
+        return bool(self._remote)
+
     def hold(self, token: int) -> None:
         """Keep a read until the mark is current."""
         self._held.append(token)

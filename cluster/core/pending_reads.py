@@ -89,12 +89,14 @@ class PendingReads:
     def name(self, named: list[tuple[int, int]]) -> list[Waiter]:
         """The consensus names indexes, as (token, index); the waiters of lost reads."""
         lost: list[Waiter] = []
+        reads, salt = self._reads, self._salt
         for token, index in named:
-            token -= self._salt if token >= self._salt else 0
-            if token not in self._reads:
+            if salt and token >= salt:
+                token -= salt
+            if token not in reads:
                 continue
             if index == 0:
-                lost.append(self._reads.pop(token).waiter)
+                lost.append(reads.pop(token).waiter)
             else:
                 self._named.append((index, token))
         return lost
@@ -105,15 +107,29 @@ class PendingReads:
             return []
         later: list[tuple[int, int]] = []
         runnable: list[PendingRead] = []
+        reads, at, may_run = self._reads, -1, False
         for index, token in self._named:
-            if not self.read_may_run(index, applied):
+            if index != at:
+                at, may_run = index, self.read_may_run(index, applied)
+            if not may_run:
                 later.append((index, token))
-            elif token in self._reads:
-                runnable.append(read := self._reads.pop(token))
-                if read.asked_ns >= 0:
-                    self.waited_seconds.observe((now_ns - read.asked_ns) / 1e9)
+            elif (read := reads.pop(token, None)) is not None:
+                runnable.append(read)
         self._named = later
+        self._observe(now_ns, runnable)
         return runnable
+
+    def _observe(self, now_ns: int, served: list[PendingRead]) -> None:
+        """Measure how long they waited for an index; those asked for in one event are one."""
+        asked_ns, times = -1, 0
+        for read in served:
+            if read.asked_ns != asked_ns:
+                if times and asked_ns >= 0:
+                    self.waited_seconds.observe((now_ns - asked_ns) / 1e9, times)
+                asked_ns, times = read.asked_ns, 0
+            times += 1
+        if times and asked_ns >= 0:
+            self.waited_seconds.observe((now_ns - asked_ns) / 1e9, times)
 
     def expire(self, now_ns: int) -> list[Waiter]:
         """Take the waiters whose time is up."""

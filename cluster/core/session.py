@@ -90,12 +90,13 @@ class SessionTable:
 
     def use(self, name: str, index: int) -> Session:
         """The session of this name, begun if need be, used at a log index."""
-        session = self._sessions.pop(name, None) or Session(index, 1, 0)
+        sessions = self._sessions
+        session = sessions.pop(name, None) or Session(index, 1, 0)
         assert index >= session.last_index, f"{name} is used at {index} after {session.last_index}"
         session.last_index = index
-        self._sessions[name] = session
+        sessions[name] = session
         self._digest.touch(name)
-        if len(self._sessions) > self.session_max:
+        if len(sessions) > self.session_max:
             oldest = next(iter(self._sessions))
             self.horizon = max(self.horizon, self._sessions.pop(oldest).last_index)
             self._digest.touch(oldest)

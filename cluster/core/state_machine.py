@@ -113,13 +113,12 @@ class StateMachine:
 
     def _leases_over(self, command: Command) -> str:
         """Why a command's keys cannot be attached to the leases it names; "" if they can."""
-        named: set[str] = set()
-        if command.op == "put":
-            if len(command.args) == 2 and command.args[1]:
-                named = {command.args[1]}
-        elif command.op == "txn":
+        op, args = command.op, command.args
+        if op == "put" and len(args) == 2 and args[1]:
+            named = {args[1]}
+        elif op == "txn":
             named = self.transactions.leases_named(command)
-        if not named:
+        else:
             return ""
         over = sorted(lease for lease in named if not self.leases.exists(lease))
         return f"there is no lease {short(over[0])}; it is over, or never was" if over else ""

@@ -35,6 +35,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+_new = tuple.__new__
+
 
 class NotReadable(Exception):
     """A revision cannot be read here; the message is a word that programs know, and a sentence."""
@@ -257,14 +259,17 @@ class VersionedValues:
             versions = self._keys[key] = []
             insort(self._present, key)
         old = versions[-1] if versions else None
-        number, created = (old.number, old.created) if old and old.number else (0, revision)
+        number, created = 0, revision
+        if old is not None and old.number:
+            number, created = old.number, old.created
         if self._touched is not None:
             self._touched.setdefault(key, number > 0)
         self._alive += (not tombstone) - (number > 0)
         number = 0 if tombstone else number + 1
         if length >= 0:
             self._listed[key] = None
-        made = Version(revision, number, created, lease, length, data)
+        # what Version(...) does, without its call: this is done for every change
+        made = _new(Version, (revision, number, created, lease, length, data))
         self.newest = revision
         if revision > self.reached:
             self.reached = revision

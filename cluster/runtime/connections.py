@@ -102,9 +102,16 @@ class Connection(asyncio.Protocol):
         self.heard_s = time.monotonic()
         try:
             frames = self._decoder.feed(data) if self.sender else self._greeted(data)
-            take = self._take_request if self.token else self._take_message
+            host, sender, token = self._host, self.sender, self.token
             for frame in frames:
-                take(frame)
+                if token:
+                    if type(frame) is not Request:
+                        raise BadFrame("a client may send requests only")
+                    host.client_request(token, frame)
+                elif isinstance(frame, _OF_CLIENTS):
+                    raise BadFrame("a peer may send messages only")
+                else:
+                    host.peer_message(sender, frame)
                 if self._transport is None:
                     return
         except BadFrame as error:
@@ -181,16 +188,6 @@ class Connection(asyncio.Protocol):
         if reason:
             raise BadFrame(reason)
         return self._decoder.feed(b"")
-
-    def _take_request(self, frame: Frame) -> None:
-        if type(frame) is not Request:
-            raise BadFrame("a client may send requests only")
-        self._host.client_request(self.token, frame)
-
-    def _take_message(self, frame: Frame) -> None:
-        if isinstance(frame, _OF_CLIENTS):
-            raise BadFrame("a peer may send messages only")
-        self._host.peer_message(self.sender, frame)
 
     def _disarm(self) -> None:
         if self._timeout is not None:

@@ -24,6 +24,8 @@ from cluster.wire import FRAME_BYTES_MAX, Frame, Response
 _LENGTH = struct.Struct(">I")
 _length, _length_at = _LENGTH.pack, _LENGTH.unpack_from
 _encode = msgspec.msgpack.Encoder().encode
+#: To copy a frame that is smaller costs less than a view of it.
+SMALL_BYTES = 1024
 #: How a TLS record of a handshake begins: what a client with TLS says first.
 _TLS_HANDSHAKE = b"\x16\x03"
 
@@ -73,8 +75,11 @@ class FrameDecoder(Generic[T]):
         if self.held_bytes:
             data = self._joined(data)
         messages: list[T] = []
-        offset, size, view = 0, len(data), memoryview(data)
+        offset, size = 0, len(data)
         try:
+            if 4 < size < SMALL_BYTES and _length_at(data)[0] == size - 4 <= self.frame_bytes_max:
+                return [self._decode(data[4:])]  # one frame, as most reads are
+            view = memoryview(data)
             while size - offset >= 4:
                 (length,) = _length_at(data, offset)
                 if length > self.frame_bytes_max:

@@ -4,8 +4,10 @@ Every input (a message, a request, the timer, a durable write) becomes one call 
 effects it returns go through an :class:`cluster.host.effect_gate.EffectGate`, which decides what
 may leave now and what waits for a write. So the leader's entries travel while its own disk is still
 busy, and nothing that promises durability leaves early. Requests that arrive in one turn of the
-event loop enter the core as one call, and share a batch. A core that works in steps is asked for
-its writes and messages first, and applies what is committed while the disk and the peers work.
+event loop enter the core as one call, and share a batch; while clients wait, messages that arrive
+in that turn enter after them, so that a read which came with the answers to one heartbeat round is
+in time for the next. A core that works in steps is asked for its writes and messages first, and
+applies what is committed while the disk and the peers work.
 
 Invariants. After a failure of the disk or a bug in the core, nothing enters the core and nothing
 leaves any more: the node is about to stop, and silence is safe. The timer never fires before the
@@ -69,7 +71,9 @@ class CoreHost:
         self._outside = outside
         self._gate = EffectGate(leave=self._leave, note=outside.note)
         self._encoded: tuple[Message | None, bytes] = (None, b"")
+        #: what has arrived in this turn of the event loop, and enters at its end
         self._requests: list[tuple[int, Request]] = []
+        self._messages: list[tuple[str, Message]] = []
         self._unanswered = 0
         #: when the core wants to be called; -1 if it has been
         self._timer_ns = -1
@@ -95,7 +99,15 @@ class CoreHost:
             self._timer.cancel()
 
     def message(self, source: str, message: Message) -> None:
-        """A peer's message arrived."""
+        """A peer's message arrived.
+
+        It enters at once, unless several clients wait or an earlier message does.
+        """
+        if self._messages or self._unanswered > 1:
+            if not self._messages and not self._requests:
+                asyncio.get_running_loop().call_soon(self._enter)
+            self._messages.append((source, message))
+            return
         self._run(self.core.on_message, source, message)
 
     def request(self, connection: int, request: Request) -> None:
@@ -103,10 +115,11 @@ class CoreHost:
 
         A lone request of an idle node enters at once: no other will share its batch.
         """
-        self._requests.append((connection, request))
+        requests = self._requests
+        requests.append((connection, request))
         if not self._unanswered:
             self._enter()
-        elif len(self._requests) == 1:
+        elif len(requests) == 1 and not self._messages:
             asyncio.get_running_loop().call_soon(self._enter)
 
     def disconnected(self, connection: int) -> None:
@@ -133,14 +146,17 @@ class CoreHost:
             self._arm(self._timer_ns)
 
     def _enter(self) -> None:
+        """Bring what has gathered to the core: requests, then messages in the order received."""
         requests, self._requests = self._requests, []
+        messages, self._messages = self._messages, []
         self._unanswered += len(requests)
-        if self._on_clients is not None:
-            if requests:
-                self._run(self._on_clients, requests)
-            return
-        for connection, request in requests:
-            self._run(self.core.on_client, connection, request)
+        if self._on_clients is None:
+            for connection, request in requests:
+                self._run(self.core.on_client, connection, request)
+        elif requests:
+            self._run(self._on_clients, requests)
+        for source, message in messages:
+            self._run(self.core.on_message, source, message)
 
     def _run(self, call: Callable[..., list[Effect]], *arguments: Any) -> None:
         self._step(call, *arguments)

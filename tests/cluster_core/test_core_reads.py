@@ -5,15 +5,20 @@ from __future__ import annotations
 from core_pump import Pump, get
 from core_single import make_leader, raft, sent
 
+from cluster.channel.request_waiting_list import Waiter
 from cluster.config import MS
 from cluster.core.key_value import KeyValue
 from cluster.core.parts import ReplicaParts
+from cluster.core.pending_reads import PendingReads
 from cluster.core.state_machine import MachineParts
+from cluster.ports import Send
 from cluster.wire import (
     AppendReply,
     Command,
     Heartbeat,
     HeartbeatReply,
+    ReadIndex,
+    ReadIndexReply,
 )
 
 
@@ -148,3 +153,40 @@ def test_a_leader_that_has_told_another_to_campaign_has_no_lease() -> None:
     assert heartbeats.lease_is_valid(pump.now, core.membership.current)
     core.transfer_leadership(pump.now, "n2")
     assert not heartbeats.lease_is_valid(pump.now, core.membership.current)
+
+
+def test_pending_reads_run_at_their_index_each_measured_by_when_it_was_asked() -> None:
+    reads, command = PendingReads(), Command("get", "x")
+    asked_ns = {1: 1_000 * MS, 2: 1_000 * MS, 3: 1_400 * MS, 4: 1_400 * MS}
+    for token, at_ns in asked_ns.items():
+        reads.add(token, Waiter(token, token, 9_000 * MS), command, at_ns)
+    assert reads.name([(1, 5), (2, 5), (9, 5), (3, 7), (4, 0)]) == [Waiter(4, 4, 9_000 * MS)]
+    ran = reads.take_runnable(2_000 * MS, applied=6)
+    assert [read.waiter.connection for read in ran] == [1, 2]
+    assert (reads.waited_seconds.count, reads.waited_seconds.total) == (2, 2.0)
+    ran = reads.take_runnable(2_400 * MS, applied=7)
+    assert [read.waiter.connection for read in ran] == [3]
+    assert (reads.waited_seconds.count, reads.waited_seconds.total) == (3, 3.0)
+    assert reads.take_runnable(2_400 * MS, applied=9) == [] and len(reads) == 0
+
+
+def test_a_round_confirms_reads_of_the_leader_and_of_followers_together() -> None:
+    core = raft()
+    make_leader(core)
+    core.persisted(1_000 * MS, core.node.writes.io_issued)
+    core.step(1_001 * MS, "n2", AppendReply(1, True, 1, 0))
+    core.ready()
+    assert core.read(1_002 * MS, 7)
+    beat = next(s.message for s in sent(core) if isinstance(s.message, Heartbeat))
+    core.step(1_003 * MS, "n2", HeartbeatReply(1, beat.round))
+    assert core.ready().reads == [(7, 1)]
+    assert core.read(1_004 * MS, 8)  # its round is under way while the next two arrive
+    core.step(1_005 * MS, "n3", ReadIndex(1, 70))
+    assert core.read(1_005 * MS, 9)
+    core.step(1_006 * MS, "n2", HeartbeatReply(1, beat.round + 1))
+    ready = core.ready()
+    assert ready.reads == [(8, 1)]
+    core.step(1_007 * MS, "n2", HeartbeatReply(1, beat.round + 2))
+    ready = core.ready()
+    assert ready.reads == [(9, 1)]
+    assert ready.effects == [Send("n3", ReadIndexReply(1, 70, 1))]

@@ -85,6 +85,8 @@ def test_one_frame_at_a_time_and_a_limit_that_changes_between() -> None:
     assert [type(frame) for frame in decoder.feed(b"")] == [Request]
     with pytest.raises(BadFrame, match="the most is 4096"):
         frame_decoder(frame_bytes_max=4096).feed(encode_frame(request))
+    with pytest.raises(BadFrame, match="the most is 4"):
+        frame_decoder(frame_bytes_max=4).feed(encode_frame(hello))
 
 
 def test_a_frame_nested_too_deeply_is_a_bad_one() -> None:
@@ -225,7 +227,8 @@ def test_a_clock_with_a_wrong_rate_never_goes_back() -> None:
 
 def test_histograms_are_cumulative() -> None:
     histogram = Histogram((1.0, 2.0))
-    for value in (0.5, 1.0, 1.5, 9.0):
+    histogram.observe(0.75, times=2)
+    for value in (1.5, 9.0):
         histogram.observe(value)
     assert list(histogram.lines("h"))[1:] == [
         'h_bucket{le="1"} 2',
@@ -392,6 +395,52 @@ def test_requests_of_one_turn_share_a_call_and_the_gone_are_left_out() -> None:
         ("disconnect", 2),
         ("clients", [(1, 11), (3, 30)]),
     ]
+
+
+def test_while_clients_wait_messages_enter_after_the_requests_of_their_turn_in_order() -> None:
+    async def run() -> list[tuple[Any, ...]]:
+        host, core, _ = hosted()
+
+        def ask(connection: int, id: int) -> None:
+            host.request(connection, Request(id, "s", id, 1, Command("get", "x")))
+
+        ask(1, 10)
+        host.message("n2", BEAT)  # one client waits: at once
+        assert core.calls == [("clients", [(1, 10)]), ("message", "n2")]
+        ask(2, 20)
+        await asyncio.sleep(0.01)
+        core.calls.clear()
+        host.message("n3", BEAT)
+        ask(3, 30)
+        host.message("n2", BEAT)
+        assert core.calls == []
+        host.disconnected(1)  # what is counted begins anew, and a message overtakes none
+        host.message("n3", BEAT)
+        await asyncio.sleep(0.01)
+        return core.calls
+
+    assert asyncio.run(run()) == [
+        ("disconnect", 1),
+        ("clients", [(3, 30)]),
+        ("message", "n3"),
+        ("message", "n2"),
+        ("message", "n3"),
+    ]
+
+
+def test_nothing_gathered_enters_a_host_that_was_halted() -> None:
+    async def run() -> list[tuple[Any, ...]]:
+        host, core, _ = hosted()
+        for connection in (1, 2, 3):
+            host.request(connection, Request(connection, "s", 0, 1, Command("get", "x")))
+        await asyncio.sleep(0.01)
+        core.calls.clear()
+        host.message("n2", BEAT)
+        host.halt()
+        await asyncio.sleep(0.01)
+        return core.calls
+
+    assert asyncio.run(run()) == []
 
 
 def test_the_timer_fires_once_and_never_early() -> None:
