@@ -2,11 +2,11 @@
 
 For each fault that took effect and was healed (a restart is the healing of a kill), the time from
 its end to the next ``ok`` answer. After a fault of which there is no proof that it bit, a prompt
-answer says nothing, so such a fault is not counted. An answer counts only if its operation was also invoked after the fault ended:
-one that was merely stuck does not show that the system serves again. Time in which no client asked
-for anything does not count, as between the main phase and the final one. The same is measured for
-each node that was asked, and for each owner that outputs name as ``group`` (see
-:mod:`checkers.judges.ownership`).
+answer says nothing, so such a fault is not counted. An answer counts only if its operation was also
+invoked after the fault ended: one that was merely stuck does not show that the system serves again.
+Time in which no client asked for anything does not count, as between the main phase and the final
+one. The same is measured for each node that was asked, and for each owner that outputs name as
+``group`` (see :mod:`checkers.judges.ownership`).
 
 A database may declare a bound. It holds where nothing else keeps the system from answering, so each
 return is put in one of these classes:
