@@ -190,10 +190,15 @@ class _Pending:
         self.in_doubt = True
 
     def patience_ns(self, now_ns: int, attempt_ns: int) -> int:
-        """How long a node may keep it; a watch is answered before the client looks away."""
+        """How long a node may keep it; a watch, and a change of the members that waits, are
+        answered before the client looks away: the answer says what it waits for."""
+        left_ns = max(1, self.deadline_ns - now_ns)
         if self.command.op == WATCH:
             attempt_ns -= attempt_ns // 5
-        return min(attempt_ns, max(1, self.deadline_ns - now_ns))
+        elif self.command.op in CHANGES:
+            attempt_ns = min(attempt_ns, left_ns)
+            attempt_ns -= attempt_ns // 5
+        return min(attempt_ns, left_ns)
 
 
 class ClientSession:
