@@ -114,6 +114,7 @@ class _Pending:
         "seq",
         "staleness_ns",
         "to",
+        "turned_away",
     )
 
     def __init__(
@@ -132,6 +133,7 @@ class _Pending:
         self.mode = mode
         self.deadline_ns = deadline_ns
         self.to = to
+        self.turned_away = False  # the node to ask first took no connection
         self.staleness_ns = staleness_ns
         self.request_id = 0  # of the copy under way, 0 if none is
         self.attempt_until_ns = NEVER_NS
@@ -317,10 +319,11 @@ class ClientSession:
     def on_disconnected(self, now_ns: int, epoch: int, error: str = "") -> list[Action]:
         """The connection of an epoch is gone, or could not be made."""
         if self._channel.closed(epoch):
-            self._dialling = False
+            refused, self._dialling = self._dialling, False
             why = error or f"the connection to {self.node} was lost"
             self._lose_copies(why)
             for pending in self._pending:
+                pending.turned_away |= refused and pending.to == self.node
                 if not pending.last_node:  # it was never sent: this is why
                     pending.last_error = why
             self._routing.back_off(now_ns)
@@ -460,7 +463,7 @@ class ClientSession:
         """Connect if need be; send what may be sent."""
         first = self._pending[0]
         elsewhere = bool(first.to) and first.to != self.node and not first.request_id
-        if elsewhere and (first.pinned or not first.last_node):
+        if elsewhere and (first.pinned or not (first.last_node or first.turned_away)):
             self._leave_for(first.to)
         if not self._channel.connected:
             if not self._dialling:

@@ -90,6 +90,7 @@ def _joins_leaves_and_comes_back(cluster: Cluster, tmp_path: Path) -> None:
     found = do(cluster, "members", "", node="n3").value
     assert found["retired"] == ["n1"] and found["node"] == "n3"
     cluster.kill("n1")
+    assert do(cluster, "members", "", node="n1").node != "n1", "another is asked at once"
     argv = [sys.executable, "-m", "cluster", "format", "--id", "n1~2", "--replace"]
     subprocess.run([*argv, "--data", str(tmp_path / "n1")], check=True, capture_output=True)
     cluster.start("n1")
