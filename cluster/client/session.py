@@ -143,8 +143,9 @@ class _Pending:
 
     @property
     def pinned(self) -> bool:
-        """Whether only the node it names may answer."""
-        return bool(self.to) and self.mode == "stale"
+        """Whether only the node it names may answer: with its own state, or since a transaction
+        that was begun lives there."""
+        return bool(self.to) and (self.mode == "stale" or (self.once and bool(self.command.key)))
 
     @property
     def writes(self) -> bool:

@@ -240,11 +240,22 @@ def test_a_stale_read_goes_to_its_node_or_nowhere() -> None:
     assert [a.node for a in actions if isinstance(a, Connect)] == ["n3"]
 
 
-@pytest.mark.parametrize("mode", ["linearizable", "stale"])
-def test_a_node_that_takes_no_connection_is_asked_first_and_not_for_ever(mode: str) -> None:
-    """It is refused at once, so another node has the request some milliseconds later."""
+@pytest.mark.parametrize(
+    ("command", "mode", "stays"),
+    [
+        (get("x"), "linearizable", False),
+        (get("x"), "stale", True),
+        (Command("txn-run", "", ([],)), "linearizable", False),
+        (Command("txn-commit", "n3.5f.1"), "linearizable", True),
+    ],
+)
+def test_a_node_that_takes_no_connection_is_asked_first_and_not_for_ever(
+    command: Command, mode: str, stays: bool
+) -> None:
+    """It is refused at once, so another node has the request some milliseconds later; unless its
+    own state is asked for, or a transaction that lives there."""
     client = connected()
-    _id, actions = client.submit(0, get("x"), timeout_ns=5_000 * MS, to="n3", mode=mode)
+    _id, actions = client.submit(0, command, timeout_ns=5_000 * MS, to="n3", mode=mode)
     now_ns = 0
     dialled = [a.node for a in actions if isinstance(a, Connect)]
     for _turn in range(4):
@@ -252,8 +263,8 @@ def test_a_node_that_takes_no_connection_is_asked_first_and_not_for_ever(mode: s
         now_ns += 100 * MS
         actions += client.on_tick(now_ns)
         dialled += [a.node for a in actions if isinstance(a, Connect)]
-    if mode == "stale":
-        assert set(dialled) == {"n3"}, "its own state is asked for"
+    if stays:
+        assert set(dialled) == {"n3"}
     else:
         assert dialled[0] == "n3" and {"n1", "n2"} <= set(dialled)
         assert len(sends(client.on_connected(now_ns, client.epoch))) == 1
