@@ -187,6 +187,12 @@ class _Pending:
         """The copy under way was answered."""
         self.request_id, self.attempt_until_ns, self.last_error = 0, NEVER_NS, error
 
+    def unreached(self, why: str, refused_by: NodeId) -> None:
+        """A connection is gone, or a node took none."""
+        self.turned_away |= bool(refused_by) and refused_by == self.to
+        if not self.last_node:  # it was never sent: this is why
+            self.last_error = why
+
     def lost(self, error: str) -> None:
         """The copy under way will not be answered: it may have been taken."""
         self.answered(error)
@@ -324,9 +330,7 @@ class ClientSession:
             why = error or f"the connection to {self.node} was lost"
             self._lose_copies(why)
             for pending in self._pending:
-                pending.turned_away |= refused and pending.to == self.node
-                if not pending.last_node:  # it was never sent: this is why
-                    pending.last_error = why
+                pending.unreached(why, self.node if refused else "")
             self._routing.back_off(now_ns)
             self._try_another()
         return self._settle(now_ns)
