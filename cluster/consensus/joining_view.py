@@ -227,6 +227,8 @@ class Joining:
         if source != self.transfer.source:
             self.on_primary(source, message)
             return
+        if not self.transfer.takes_chunk(message.index):
+            return
         before = state.snapshots.index
         self._following.on_message(source, message)
         self._change.arm(state.now_ns)

@@ -41,7 +41,7 @@ class StateTransfer:
         config: sizes, and how long to wait for an answer.
     """
 
-    __slots__ = ("_config", "_snapshots", "at", "deadline_ns", "source")
+    __slots__ = ("_arriving", "_config", "_snapshots", "at", "deadline_ns", "source")
 
     def __init__(self, config: ClusterConfig) -> None:
         self._config = config
@@ -53,6 +53,8 @@ class StateTransfer:
         self.at = 0
         #: when to ask again
         self.deadline_ns = 0
+        #: index of the snapshot that arrives; 0 if none has begun since the last question
+        self._arriving = 0
 
     # -- decisions ---------------------------------------------------------------------------------
 
@@ -74,6 +76,7 @@ class StateTransfer:
     def ask(self, view: int, now_ns: int) -> GetState:
         """The question, to be repeated if nothing comes for a while."""
         self.wait(now_ns)
+        self._arriving = 0
         return GetState(view, self.at)
 
     def wait(self, now_ns: int) -> None:
@@ -93,6 +96,15 @@ class StateTransfer:
         further = index > self.at
         self.at = max(self.at, index)
         return further
+
+    def takes_chunk(self, index: int) -> bool:
+        """Whether a chunk is of the snapshot that arrives, which is the first after a question.
+
+        A primary may send two: one as the answer, and a newer one as to any replica that is
+        behind. Chunks of both in turn would undo each other, and neither would ever be whole.
+        """
+        self._arriving = self._arriving or index
+        return index == self._arriving
 
     def end(self) -> None:
         """Nothing is lacking any more, or another view was entered."""

@@ -46,7 +46,7 @@ from cluster.data.commit_parts import GroupPart, parts_of
 from cluster.data.isolation_levels import AT_SNAPSHOT
 from cluster.data.node_clock import NodeClock
 from cluster.data.orphans import Orphans
-from cluster.data.ownership import STALE_EPOCH
+from cluster.data.ownership import STALE_EPOCH, is_refused
 from cluster.data.partition_commands import (
     ABORT,
     BLOCKED,
@@ -286,8 +286,9 @@ class CommitCoordinator:
 
     def _refuse_route(self, part: GroupPart, error: str) -> None:
         """A group has refused a partition's epoch, which it names: the map is old."""
-        for partition, epoch in {(each[0], each[1]): None for each in (*part.reads, *part.writes)}:
-            if error.startswith(f"{STALE_EPOCH}: {partition} "):
+        rows = (*part.reads, *part.ranges, *part.writes)
+        for partition, epoch in {(each[0], each[1]): None for each in rows}:
+            if is_refused(error, partition, epoch):
                 self._routes.refuse(partition, epoch)
 
     def _again(self, now_ns: int, commit: Commit) -> None:

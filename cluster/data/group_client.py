@@ -29,6 +29,9 @@ answer to an earlier copy is taken for one to a later copy. A client's life has 
 tokens of copies of its own: a number used in an earlier life may have been used for something else,
 and an answer to it may still be under way.
 
+Each copy of a write is an entry of the group's log, so copies come at growing distances: a slow
+group gets fewer of them, and can recover.
+
 What breaks without it. A retried write happens twice (A28a, in the group); a write that was sent
 and not answered is called failed, and happens (A27d).
 
@@ -54,6 +57,8 @@ from cluster.wire import Command, GroupRequest, GroupResponse, Request, Response
 
 #: Redirects followed at once; after so many in a row without an answer, back off.
 REDIRECTS_MAX = 3
+#: A copy is waited for at most 2 to the power of this times as long as the first.
+DOUBLINGS_MAX = 4
 #: (token, status, value, error): ``ok``, ``fail`` or ``unknown``, and why unless ok.
 Answered: TypeAlias = tuple[int, str, Any, str]
 
@@ -80,8 +85,8 @@ class _Asked:
     """A command that has no outcome yet."""
 
     __slots__ = (
-        "attempt_until_ns", "command", "copy", "deadline_ns", "failures", "group", "in_doubt",
-        "last_error", "last_node", "mode", "redirects", "seq", "session", "to", "token",
+        "attempt_until_ns", "command", "copies_lost", "copy", "deadline_ns", "failures", "group",
+        "in_doubt", "last_error", "last_node", "mode", "redirects", "seq", "session", "to", "token",
         "wait_until_ns", "writes",
     )  # fmt: skip
 
@@ -104,7 +109,8 @@ class _Asked:
         self.attempt_until_ns = self.wait_until_ns = 0
         self.in_doubt = False  # some copy may have been taken
         self.redirects = self.failures = 0
-        self.last_error, self.last_node = "nobody was asked", ""
+        self.copies_lost = 0  # copies that ended without an outcome
+        self.last_error, self.last_node = "no member was asked", ""
 
 
 class GroupClient:
@@ -115,7 +121,8 @@ class GroupClient:
         rng: randomness for session names and back-off.
         is_read: whether a command is answered from the state, without an entry of the log.
         times: gives what a message to a node has as stamp, sent and back.
-        attempt_ns: how long one copy may go unanswered before another member is tried.
+        attempt_ns: how long the first copy of a command may go unanswered before another member
+            is tried; twice as long for each later one.
         backoff_min_ns, backoff_max_ns: bounds of the growing delay between attempts.
     """
 
@@ -287,7 +294,9 @@ class GroupClient:
                 self._send(now_ns, asked)
         else:
             # retry: refused for now. unknown: it may be in the log, and its next copy will tell.
-            asked.in_doubt = asked.in_doubt or status == "unknown"
+            if status == "unknown":
+                asked.in_doubt = True
+                asked.copies_lost += 1
             group.leave(source, response.leader)
             self._back_off(now_ns, asked)
 
@@ -344,6 +353,7 @@ class GroupClient:
         """A copy was not answered: it may have been taken, or may yet be."""
         del self._copies[asked.copy]
         asked.copy, asked.in_doubt = 0, True
+        asked.copies_lost += 1
         asked.last_error = f"{asked.last_node} did not answer"
         asked.group.leave(asked.last_node)
         self._send(now_ns, asked)
@@ -381,7 +391,7 @@ class GroupClient:
         node = asked.to if pinned else asked.group.whom()
         copy, self._next_copy = self._next_copy, self._next_copy + 1
         asked.copy, asked.last_node = copy, node
-        asked.attempt_until_ns = now_ns + self._attempt_ns
+        asked.attempt_until_ns = now_ns + self._attempt_of(asked)
         self._copies[copy] = asked
         self._wake(asked.attempt_until_ns, asked)
         session = asked.session
@@ -399,9 +409,17 @@ class GroupClient:
         message = GroupRequest(group.generation, copy, group.name, request, *self._times(node))
         self._requests.append((node, message))
 
+    def _attempt_of(self, asked: _Asked) -> int:
+        """How long the next copy of a command may go unanswered: longer after each that was lost.
+
+        Every copy of a write is an entry of the group's log. A group that is slow would get more
+        of them the slower it is, and never recover.
+        """
+        return self._attempt_ns << min(asked.copies_lost, DOUBLINGS_MAX)
+
     def _patience_ns(self, now_ns: int, asked: _Asked) -> int:
         """How long a member may keep a request; a watch is answered before it is given up."""
-        attempt_ns = self._attempt_ns
+        attempt_ns = self._attempt_of(asked)
         if asked.command.op == WATCH:
             attempt_ns -= attempt_ns // 5
         return min(attempt_ns, max(1, asked.deadline_ns - now_ns))

@@ -61,7 +61,9 @@ class GroupKeeper:
         config: intervals.
     """
 
-    __slots__ = ("_alarms", "_clock", "_config", "_finishing", "_led", "_orphans", "_questions")
+    __slots__ = (
+        "_alarms", "_clock", "_config", "_finishing", "_led", "_orphans", "_questions", "_telling"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -80,6 +82,8 @@ class GroupKeeper:
         self._config = config
         #: commits whose participants are being told
         self._finishing: set[str] = set()
+        #: (group, operation) of what groups are being told
+        self._telling: set[tuple[str, str]] = set()
 
     def start(self, now_ns: int) -> None:
         """Begin to look, each at its interval."""
@@ -112,13 +116,26 @@ class GroupKeeper:
         timestamp = self.closes_at(self._clock.wall_ns())
         for group, machine in self._led():
             if timestamp > machine.store.closed:
-                self._tell(now_ns, group, Command(CLOSE, "", (timestamp,)))
+                self._tell_once(now_ns, group, Command(CLOSE, "", (timestamp,)))
 
     def _collect(self, now_ns: int) -> None:
         below = self.collects_below(self._clock.wall_ns())
         for group, machine in self._led():
             if below > machine.records.horizon:
-                self._tell(now_ns, group, Command(COLLECT, "", (below,)))
+                self._tell_once(now_ns, group, Command(COLLECT, "", (below,)))
+
+    def _tell_once(self, now_ns: int, group: str, command: Command) -> None:
+        """Tell a group, unless it has not answered the last command of this kind: a slow group
+        would get more work the slower it is."""
+        telling = (group, command.op)
+        if telling in self._telling:
+            return
+
+        def told(later_ns: int, status: str, value: Any, error: str) -> None:
+            self._telling.discard(telling)
+
+        self._telling.add(telling)
+        self._questions.ask(now_ns, group, command, told)
 
     def _tell(self, now_ns: int, group: str, command: Command) -> None:
         self._questions.ask(now_ns, group, command, _ignored)

@@ -78,10 +78,8 @@ class Ownership:
     def refusal(self, partition: str, epoch: int) -> str:
         """Why the group does not act for a partition at an epoch; "" if it does."""
         held = self.held.get(partition)
-        if held is None:
-            return f"{STALE_EPOCH}: {partition} is not of this group"
-        if not self.epoch_is_current(held.epoch, epoch):
-            return f"{STALE_EPOCH}: {partition} is at epoch {held.epoch}, not {epoch}"
+        if held is None or not self.epoch_is_current(held.epoch, epoch):
+            return self._stale(partition, epoch)
         if not self.still_acts(held):
             return f"{FROZEN}: {partition} moves to another group"
         return ""
@@ -102,7 +100,7 @@ class Ownership:
         """Why a key is not of a partition that the group has; "" if it is, or if slots say so."""
         held = self.held[partition]
         if held.scheme == RANGES and not _range(partition, held).holds(key):
-            return f"{STALE_EPOCH}: {partition} holds no key {key!r}"
+            return f"{STALE_EPOCH}: {partition} holds no key {key!r} at epoch {held.epoch}"
         return ""
 
     def would_take(self, partition: str, epoch: int) -> bool:
@@ -205,6 +203,19 @@ class Ownership:
         self.given_up = dict(given_up)
         for name, each in self.held.items():
             assert each.epoch > self.given_up.get(name, 0), f"{name} was given up at {each.epoch}"
+
+
+def is_refused(error: str, partition: str, epoch: int) -> bool:
+    """Whether a refusal as :data:`STALE_EPOCH` is of this partition at this epoch.
+
+    A transaction may have read a partition at one epoch and write it at a later one; then only the
+    former is over.
+
+    Args:
+        error: what the group said; the epoch that it refuses comes last.
+        partition, epoch: as they were asked for.
+    """
+    return error.startswith(f"{STALE_EPOCH}: {partition} ") and error.endswith(f" {epoch}")
 
 
 def _range(partition: str, held: Held) -> KeyRange:

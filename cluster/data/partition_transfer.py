@@ -8,6 +8,7 @@ whenever it is asked for: they are named by their digest. The old group gives an
 controller takes each to the new group's log, which answers how many bytes it has
 (``cluster.channel.chunks``): that is where the next part begins, for this controller or another
 one. The last part comes with the order to adopt the partition; a small one is all in that.
+A group that has adopted the partition says that it has all bytes; the last part is empty then.
 
 A part is of a partition at an epoch: of one that the group has had, it takes none.
 
@@ -55,7 +56,7 @@ class Part(NamedTuple):
     def problem(self) -> str:
         """Why it is no part of anything; "" if it may be one."""
         end = self.offset + len(self.data)
-        if not self.data or end > self.size:
+        if end > self.size or (not self.data and not self.is_last):
             return f"{len(self.data)} bytes from {self.offset} on are no part of {self.size}"
         return ""
 

@@ -191,7 +191,7 @@ class TransactionReads:
                 return
             gathering.open -= 1
             if status == "ok":
-                self._take(later_ns, gathering, group, items, spans, value)
+                self._take(later_ns, gathering, group, items, spans, value, closed=closed)
             else:
                 gathering.why = error
             if not gathering.open and not gathering.ended:
@@ -212,8 +212,10 @@ class TransactionReads:
         items: list[list[Any]],
         spans: list[Span] | None,
         answer: Any,
+        *,
+        closed: bool,
     ) -> None:
-        """Take a group's answer, item by item."""
+        """Take a group's answer, item by item; ``closed`` if any member was asked."""
         position, found = answer
         for number, (asked, each) in enumerate(zip(items, found, strict=True)):
             if each[0] == VALUE:
@@ -232,7 +234,7 @@ class TransactionReads:
                 self._orphans.met(now_ns, group, each[1:])
             else:
                 assert each[0] == REFUSED, f"a group answers {each}"
-                self._refused(now_ns, gathering, asked, each[1])
+                self._refused(now_ns, gathering, asked, each[1], closed=closed)
 
     def _is_sane(self, timestamp: int) -> bool:
         return self._clock.observe_read(timestamp)
@@ -249,11 +251,16 @@ class TransactionReads:
         if parts is not None:
             parts[part.low, part.high, part.place.partition] = (part, timestamp)
 
-    def _refused(self, now_ns: int, gathering: _Gathering, asked: list[Any], error: str) -> None:
+    def _refused(
+        self, now_ns: int, gathering: _Gathering, asked: list[Any], error: str, *, closed: bool
+    ) -> None:
+        """An item was refused. A member that is behind its leader refuses the epoch which the map
+        rightly names; so what a member says of an epoch is no reason to give the route up."""
         gathering.why = error
-        if has_reason(error, STALE_EPOCH):
+        stale = has_reason(error, STALE_EPOCH)
+        if stale and not closed:
             self._routes.refuse(asked[0], asked[1])
-        elif has_reason(error, NOT_CLOSED):
+        elif stale or has_reason(error, NOT_CLOSED):
             gathering.txn.closed_only = False  # ask the leaders, and validate
         elif has_reason(error, COMPACTED):
             self._end(now_ns, gathering, error)

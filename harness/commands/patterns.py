@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from importlib import resources
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from cyclopts import Parameter
 
 from harness.errors import EXIT_VALID
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.markdown import Markdown, MarkdownElement
     from rich.table import Table
 
     from cluster.ablations.registry import Ablation
@@ -88,25 +91,46 @@ def _explained(names: Sequence[str]) -> Iterator[tuple[Pattern, list[Ablation]]]
 
 def _print_pattern(console: Terminal, pattern: Pattern, ablations: Sequence[Ablation]) -> None:
     """The purpose of a pattern, its module, and its ablations."""
-    from rich.markdown import Markdown
-
     from cluster.ablations.registry import all_ablations
+
+    def prose(text: str) -> None:
+        console.print(_markdown(text), crop=False)
 
     say = console.print
     say(f"[bold]{pattern.number}. {pattern.name}[/bold]  {pattern.where}")
     say(pattern.duty, markup=False)
     say("")
     if pattern.built:
-        say(Markdown(markdown_of(importlib.import_module(pattern.module).__doc__ or "")))
+        prose(markdown_of(importlib.import_module(pattern.module).__doc__ or ""))
         say("")
     built = {ablation.id for ablation in all_ablations()}
     planned = [id for id in pattern.ablations if id not in built]
     for ablation in ablations:
-        say(Markdown(_ablation(ablation)))
+        prose(_ablation(ablation))
         say("")
     if planned:
         say(f"Not built, for the reasons in docs/ablations.md: {', '.join(planned)}", markup=False)
         say("")
+
+
+def _markdown(text: str) -> Markdown:
+    """Markdown whose indented blocks keep their lines, also where the terminal is narrower: they
+    are drawings and commands."""
+    from rich.markdown import CodeBlock, Markdown
+    from rich.text import Text
+
+    class Drawing(CodeBlock):
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            lines = textwrap.indent(str(self.text).rstrip(), "  ")
+            yield Text(lines, no_wrap=True, overflow="ignore")
+
+    class Prose(Markdown):
+        elements: ClassVar[dict[str, type[MarkdownElement]]] = {
+            **Markdown.elements,
+            "code_block": Drawing,
+        }
+
+    return Prose(text)
 
 
 def random_test_of(ablation: Ablation) -> list[str]:

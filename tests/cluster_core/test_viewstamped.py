@@ -282,6 +282,28 @@ def test_a_piece_that_comes_twice_is_no_reason_to_ask_twice() -> None:
     assert asked == [GetState(3, 1), GetState(3, 2), GetState(3, 3)]
 
 
+def test_chunks_of_two_snapshots_do_not_undo_each_other() -> None:
+    """A primary answers what is fetched, and sends its newest to any replica that is behind."""
+    core = replica(view=1, normal=1, log=((1, 1),))
+    core.step(400 * MS, "n3", Heartbeat(5, 1, 0))
+    assert GetState(5, 0) in [s.message for s in sent(core)]
+
+    def chunk(index: int, offset: int) -> list[SnapshotReply]:
+        done = offset == 4
+        core.step(401 * MS, "n3", InstallSnapshot(5, index, 5, VOTERS, offset, b"ab", done))
+        return [s.message for s in sent(core) if type(s.message) is SnapshotReply]
+
+    for offset in (0, 2):
+        assert [each.offset for each in chunk(10, offset)] == [offset + 2]
+        assert chunk(20, offset) == [], "another one has begun"
+    core.step(600 * MS, "n3", Heartbeat(5, 2, 0))
+    core.tick(600 * MS)
+    assert GetState(5, 0) in [s.message for s in sent(core)], "nothing came for a while"
+    for offset in (0, 2, 4):
+        chunk(20, offset)
+    assert core.snapshot_index == 20
+
+
 def test_a_new_primary_with_a_longer_log_of_an_earlier_view_cuts_it_where_its_view_begins() -> None:
     """The log that was chosen is a prefix of this one: the view's first entry takes the place."""
     core = replica(view=1, normal=1, log=((1, 1), (2, 1), (3, 1)))

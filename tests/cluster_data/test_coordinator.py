@@ -238,6 +238,53 @@ def test_a_stale_map_is_told_and_the_new_place_found() -> None:
     assert status == "fail" and error.startswith("stale-epoch: p1 is not of this group")
 
 
+def test_only_the_epoch_that_was_refused_is_given_up() -> None:
+    """A transaction reads a partition, which then comes back to its group, and writes it."""
+    made = world()
+    made.run_txn("n1", [["w", "a", 1]])
+    made.run(50 * MS)
+    txn = begun(made)
+    assert ok(made, "txn-read", txn, "a") == 1
+    made.must("g1", Command("p-freeze", "p1", (1,)))
+    data = made.must("g1", Command("p-export", "p1", (1, 0, 1 << 20)))
+    made.must("g1", Command("p-drop", "p1", (1,)))
+    made.must("g1", Command("p-adopt", "p1", (2, "slots", 1, 2, *data)))
+    refused: list[tuple[str, int]] = []
+    map_of_n1 = made.nodes["n1"].map
+    map_of_n1.places["p1"] = ("p1", 2, "g1")
+    map_of_n1.refuse = lambda *route: refused.append(route)  # type: ignore[method-assign]
+    ok(made, "txn-write", txn, "a", 2)
+    status, _, error = made.do("n1", "txn-commit", txn)
+    assert status == "fail" and error.startswith("stale-epoch: p1 is at epoch 2, not 1")
+    assert refused == [("p1", 1)]
+
+
+def test_a_member_that_is_behind_makes_no_node_give_up_a_route(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Any member answers a read of the past; one that lags refuses an epoch that is the newest."""
+    made = world()
+    made.run_txn("n1", [["w", "a", 1]])
+    made.run(1_500 * MS)
+    asked: list[bool] = []
+    group = made.groups["g1"]
+    do = group.do
+
+    def lags(command: Command, number: Any = None) -> Any:
+        if command.op != "p-read":
+            return do(command, number)
+        asked.append(command.args[1])
+        behind = [["refused", "stale-epoch: p1 is at epoch 0, not 1"]]
+        return ("ok", [1, behind], "") if command.args[1] else do(command, number)
+
+    monkeypatch.setattr(group, "do", lags)
+    refused: list[Any] = []
+    made.nodes["n1"].map.refuse = lambda *route: refused.append(route)  # type: ignore[method-assign]
+    found = made.run_txn("n1", [["r", "a", None]], staleness_ns=1_000 * MS)
+    assert found[1] == [["r", "a", 1]]
+    assert asked == [True, False] and refused == []
+
+
 def test_a_conflict_ends_after_some_attempts_with_a_sentence() -> None:
     made = world()
     writes = [["p1", 1, "a", "w", 8]]

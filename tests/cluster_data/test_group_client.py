@@ -208,6 +208,23 @@ def test_a_pinned_stale_read_goes_to_its_node_and_nowhere_else() -> None:
     assert only(client)[0] == "n3"
 
 
+@pytest.mark.parametrize("says", ["", "unknown"])
+def test_a_slow_group_is_sent_few_copies_of_a_write(says: str) -> None:
+    # each copy is an entry of its log: copies at an even pace keep a slow group busy for ever
+    client = make()
+    client.ask(0, "g", append(), timeout_ns=20 * SECOND)
+    copies, now_ns = 0, 0
+    while client.pending:
+        sent = client.take_requests()
+        copies += len(sent)
+        now_ns = client.deadline_ns
+        for each in sent if says else ():
+            answer(client, now_ns, each, says, error="timed out")
+        client.tick(now_ns)
+    assert [status for _, status, _, _ in client.take()] == ["unknown"]
+    assert 4 < copies <= 6
+
+
 def test_a_watch_is_answered_before_it_is_given_up() -> None:
     client = make()
     client.ask(0, "g", Command(WATCH, "", ()), timeout_ns=10 * SECOND)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cluster.ablations.a37_stale_epoch_accepted import StaleEpochAccepted
 from cluster.ablations.a48_cached_map_is_believed import CachedMapIsBelieved
-from cluster.data.ownership import Ownership
+from cluster.data.ownership import Ownership, is_refused
 
 
 def holding(*epochs: int, of: type[Ownership] = Ownership) -> Ownership:
@@ -23,10 +23,20 @@ def test_a_request_at_another_epoch_is_refused_and_a37_serves_it() -> None:
     assert holding(2).refusal("p", 2) == ""
     assert holding(2).refusal("p", 1) == "stale-epoch: p is at epoch 2, not 1"
     assert holding(2).refusal("p", 3) == "stale-epoch: p is at epoch 2, not 3"
-    assert holding(2).refusal("q", 2) == "stale-epoch: q is not of this group"
+    assert holding(2).refusal("q", 2) == "stale-epoch: q is not of this group at epoch 2"
     ablated = holding(1, of=StaleEpochAccepted)
     assert ablated.split("p", 1, "m", "q") == (True, "")
     assert ablated.refusal("p", 1) == ""  # although half of the keys are elsewhere
+
+
+def test_a_refusal_is_of_one_epoch() -> None:
+    owned = holding(5)
+    for partition, epoch in (("p", 3), ("p", 15), ("q", 5)):
+        error = owned.refusal(partition, epoch)
+        assert is_refused(error, partition, epoch)
+        others = [("p", 5), ("p", 3), ("p", 15), ("q", 5), ("q", 3)]
+        assert [each for each in others if is_refused(error, *each)] == [(partition, epoch)]
+    assert is_refused(owned.outside("p", "x 3") or owned.refusal("p", 4), "p", 4)
 
 
 def test_a_frozen_partition_is_refused_and_a48_serves_it() -> None:
@@ -71,7 +81,7 @@ def test_split_and_merge_may_come_again() -> None:
     assert owned.split("p", 1, "m", "q") == (False, "")
     assert owned.split("p", 1, "c", "r")[1].startswith("stale-epoch")
     assert (owned.held["p"].high, owned.held["q"].low) == ("m", "m")
-    assert owned.outside("p", "m") == "stale-epoch: p holds no key 'm'"
+    assert owned.outside("p", "m") == "stale-epoch: p holds no key 'm' at epoch 2"
     assert owned.outside("q", "m") == ""
     assert owned.merge("p", 2, "q", 2) == (True, "")
     assert owned.merge("p", 2, "q", 2) == (False, "")

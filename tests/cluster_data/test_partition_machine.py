@@ -461,7 +461,7 @@ def test_a_split_and_a_merge_keep_versions_intents_and_read_timestamps() -> None
     assert log.ok("p-stat", "q", 2) == {"keys": 1, "writes": 0, "middle": None}
     assert log.read("b", 20, epoch=2) == ["value", 1, 10]
     assert log.read("x", 20, part="q", epoch=2) == ["value", 2, 11]
-    assert log.read("x", 20, epoch=2)[1] == "stale-epoch: p holds no key 'x'"
+    assert log.read("x", 20, epoch=2)[1] == "stale-epoch: p holds no key 'x' at epoch 2"
     assert log.read("y", 60, part="q", epoch=2)[0] == "blocked"
     assert log.prepare("u", 30, writes=[["q", 2, "x", "w", 5]]) == ["push", 51]
     assert log.ok("p-resolve", "t", "commit", 60) == 2

@@ -49,7 +49,9 @@ def test_no_line_is_too_long_and_no_word_is_broken(
     for columns in (80, 120):
         text = printed(command, columns, capsys)
         if not command.startswith("patterns --run"):
-            assert max(map(len, text.splitlines())) <= columns
+            drawn = command.startswith("patterns ")  # a drawing keeps its lines
+            lines = [each for each in text.splitlines() if not (drawn and each.startswith("  "))]
+            assert max(map(len, lines)) <= columns
         found = words(re.sub(r" \d+ ", " N ", text))
         assert found <= wide, f"broken words at {columns} columns: {sorted(found - wide)}"
 
@@ -73,3 +75,9 @@ def test_a_pattern_is_explained_by_number_name_and_ablation(
     assert "harness patterns --run A30" in printed("patterns A30", 100, capsys)
     assert main(["patterns", "leasse"]) == 254
     assert "did you mean 'lease'" in capsys.readouterr().err
+
+
+def test_a_drawing_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed("patterns two-phase-commit", 60, capsys)
+    (line,) = [line for line in text.splitlines() if "-- decide(commit, T)" in line]
+    assert line.endswith("> the record: committed, first one wins")

@@ -34,6 +34,13 @@ def test_random_profiles_of_transactions_find_nothing(seed: int) -> None:
     assert run.settlement is not None and run.settlement.final_reads
 
 
+@pytest.mark.parametrize("seed", [80022, 80165])
+def test_a_group_that_was_slow_recovers(seed: int) -> None:
+    """Nodes sent a slow group more copies and closed timestamps than its log could take."""
+    outcome, _ = conclude(run_swarm(seed, role="data", workload=TRANSACTIONS))
+    assert outcome.verdict.exit_code == 0, outcome.line
+
+
 def test_a_wish_for_transactions_changes_nothing_else_that_a_seed_draws() -> None:
     plain, asked = draw(5), draw(5, Wishes(workload=TRANSACTIONS))
     assert (plain.profile, plain.network, plain.disk) == (asked.profile, asked.network, asked.disk)

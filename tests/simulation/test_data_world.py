@@ -35,7 +35,7 @@ GROUPS = ("core", "g-n1", "g-n2", "g-n3", "g-n4", "g-n5")
 # -- random profiles
 
 
-@pytest.mark.parametrize("seed", [0, 5, 11])
+@pytest.mark.parametrize("seed", [4, 5, 11])
 def test_random_profiles_find_nothing(seed: int) -> None:
     outcome, _ = conclude(run_swarm(seed, role="data", nodes=5, duration_ns=3 * SECOND))
     assert outcome.verdict.exit_code == 0, outcome.line

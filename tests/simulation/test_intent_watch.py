@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from cluster.config import MS, ClusterConfig
+from cluster.data.alarms import Alarms
 from cluster.data.group_keeper import SWEEP_MAX, GroupKeeper
+from cluster.data.questions import Questions
 from cluster.simulation.intent_watch import IntentWatch, bound_ns
 from cluster.simulation.invariants import InvariantViolation
 from cluster.simulation.network import LinkFault
@@ -122,3 +124,45 @@ def test_orphans_of_a_group_that_cannot_be_reached_keep_no_others_waiting() -> N
     parts: list[Any] = [lambda: [("g", Group())], Now(), None, Orphans(), None, CONFIG]
     GroupKeeper(*parts)._sweep(0)
     assert len(met) == SWEEP_MAX + 1 and met[-1] == "last"
+
+
+class Wall(Now):
+    def problem(self) -> str:
+        return ""
+
+    def wall_ns(self) -> int:
+        return 10**12
+
+
+class Unclosed:
+    """A group that has closed and collected nothing."""
+
+    closed = horizon = 0
+
+    def __init__(self) -> None:
+        self.store = self.records = self
+
+
+def test_a_group_that_has_not_answered_is_not_told_again() -> None:
+    asked: list[tuple[str, str]] = []
+
+    def ask(now_ns: int, group: str, command: Command, **how: Any) -> int:
+        asked.append((group, command.op))
+        return len(asked)
+
+    questions, alarms = Questions(ask), Alarms()
+    led: Any = [("g-n1", Unclosed()), ("g-n2", Unclosed())]
+    config = ClusterConfig(orphan_after_ns=1 << 60)
+    clock: Any = Wall()
+    orphans: Any = None
+    keeper = GroupKeeper(lambda: led, clock, questions, orphans, alarms, config)
+    keeper.start(0)
+    for now_ns in range(0, 10 * SECOND, 100 * MS):
+        alarms.run(now_ns)
+    told = [(group, op) for op in ("p-close", "p-collect") for group in ("g-n1", "g-n2")]
+    assert sorted(asked) == sorted(told)
+    token = asked.index(("g-n2", "p-close")) + 1
+    assert questions.on_answer(10 * SECOND, token, "unknown", None, "")
+    for now_ns in range(10 * SECOND, 12 * SECOND, 100 * MS):
+        alarms.run(now_ns)
+    assert asked[len(told) :] == [("g-n2", "p-close")]

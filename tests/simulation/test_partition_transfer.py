@@ -136,6 +136,35 @@ def test_another_controller_goes_on_where_the_last_one_stopped(carried: list[int
     moving.check()
 
 
+def test_another_controller_finds_it_adopted(carried: list[int]) -> None:
+    """The new group has all, and the map does not say so: nothing is left to carry."""
+    moving = Moving(500)
+    world = moving.world
+    moving.move()
+    carrier = moving.carrier.node
+    assert world.run_until(lambda: is_adopted(moving, carrier), 20 * SECOND)
+    assert not has_moved(moving)
+    world.crash(carrier)
+    world.run_for(100 * MS)
+    world.restart(carrier)
+    carried.clear()
+    assert world.run_until(lambda: has_moved(moving), 20 * SECOND)
+    assert len(carried) == 2 and carried[0] == 0, carried
+    moving.check()
+
+
+def is_adopted(moving: Moving, carrier: str) -> bool:
+    """Whether a group has the partition at its new epoch, as a node has it beside the carrier."""
+    for node in NODES:
+        core: Any = moving.world.core(node)
+        for group in core.groups.names if node != carrier else ():
+            machine = core.groups.replica(group).state.machine
+            held = getattr(machine, "store", None) and machine.store.ownership.held.get("p00000")
+            if held and held.epoch == 2:
+                return True
+    return False
+
+
 def has_moved(moving: Moving) -> bool:
     """Whether the map says that the partition has come."""
     cores: list[Any] = [moving.world.core(node) for node in NODES]
