@@ -518,7 +518,7 @@ def _outputs(history: History, f: str) -> list[object]:
 
 
 def _carries_transactions(history: History) -> bool:
-    """Whether all values are lists of micro-operations, whatever their operations are called.
+    """Whether all values are lists of micro-operations; names of operations do not matter.
 
     Not those of a long fork, which has a vocabulary of its own: to write one, and to read a group.
     """

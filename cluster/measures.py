@@ -1,4 +1,4 @@
-"""What a node measures of itself: counts, levels and histograms, whoever asks for them.
+"""What a node measures of itself: counts, levels and histograms, for all who ask.
 
 A core that has a method ``measures`` (:class:`Measured`) adds its own to what its host shows at
 ``/metrics``: leases and reads of the core, intents of a data node, suspects of gossip. It counts
@@ -45,6 +45,17 @@ class Histogram:
         self.buckets[bisect_left(self.bounds, value)] += 1
         self.total += value
 
+    def add(self, other: Histogram) -> None:
+        """Count all that another histogram has counted.
+
+        Raises:
+            ValueError: the other's bounds are not the same.
+        """
+        if other.bounds != self.bounds:
+            raise ValueError(f"bounds are {other.bounds}, and not {self.bounds}")
+        self.buckets = [mine + its for mine, its in zip(self.buckets, other.buckets)]
+        self.total += other.total
+
     @property
     def count(self) -> int:
         """Values counted."""
@@ -74,6 +85,18 @@ class Measures(msgspec.Struct, frozen=True, kw_only=True):
     gauges: dict[str, float] = {}
     counters: dict[str, float] = {}
     histograms: dict[str, Histogram] = {}
+
+
+def summed(parts: Iterable[Measures]) -> Measures:
+    """What several parts of one node have measured, added up name by name."""
+    whole = Measures(gauges={}, counters={}, histograms={})
+    for part in parts:
+        for sums, values in ((whole.gauges, part.gauges), (whole.counters, part.counters)):
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0) + value
+        for name, histogram in part.histograms.items():
+            whole.histograms.setdefault(name, Histogram(histogram.bounds)).add(histogram)
+    return whole
 
 
 @runtime_checkable

@@ -69,7 +69,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         1, "Write-Ahead Log", "log.write_ahead_log",
         "Nothing is acknowledged before it is durable; recovery yields the longest valid prefix; "
-        "only a tail nobody was told of may be cut; a failed sync stops the node.",
+        "only a tail that was never acknowledged may be cut; a failed sync stops the node.",
         "A01 A02 A03a A03b A03c A04 A05 A06 A20e A67j A68k",
     ),
     _pattern(

@@ -16,9 +16,9 @@ import msgspec
 
 #: A frame longer than this is refused: a foreign or hostile peer, not a message of ours.
 FRAME_BYTES_MAX = 64 * 1024 * 1024
-#: The same for a client's request. Whatever a client may ask must fit in a message between peers.
+#: The same for a client's request. Each request of a client must fit in a message between peers.
 REQUEST_BYTES_MAX = 8 * 1024 * 1024
-#: The same for the first frame of a connection, of which nobody knows yet who sends it.
+#: The same for the first frame of a connection, whose sender is not known yet.
 HELLO_BYTES_MAX = 4096
 
 
@@ -44,7 +44,7 @@ class HardState(msgspec.Struct, frozen=True, array_like=True):
 
     Args:
         generation: the highest it has promised to; nothing of a lower one is taken any more.
-        voted_for: whom it voted for in that generation; "" if for nobody.
+        voted_for: whom it voted for in that generation; "" if for none.
         adopted: the generation under which its log was last brought in line with a leader's (Zab's
             current epoch, the last normal view of Viewstamped Replication); 0 where a variant needs
             none.
@@ -147,9 +147,10 @@ class Response(msgspec.Struct, frozen=True, array_like=True, tag="response"):
         status: ``ok`` (it happened), ``fail`` (it did not and will not: a definite refusal such as
             a cas mismatch), ``unknown`` (it may have or may yet), ``redirect`` (did not happen
             here; ask ``leader``), ``retry`` (did not happen; ask again later: no leader, overload),
-            ``expired`` (the session is forgotten: this copy of the request did not happen, whether
-            an earlier one did nobody knows; begin a new session after ``revision``). ``refused``,
-            with id 0, answers no request: the node is about to close the connection, and says why.
+            ``expired`` (the session is forgotten: this copy of the request did not happen, and it
+            is not known whether an earlier one did; begin a new session after ``revision``).
+            ``refused``, with id 0, answers no request: the node is about to close the connection,
+            and says why.
         value: the result, for ok.
         revision: log index at which it took effect or was read; else what the node has applied.
         leader: the leader this node believes in, or "".
@@ -976,7 +977,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
             address of a former member must not be taken for it.
         directory: names the peer's data directory; "" if it does not say. One that comes with
             another than before was wiped, and is refused.
-        address: ``host:port`` at which the peer listens, for whoever knows no better.
+        address: ``host:port`` at which the peer listens, for those that know no other.
         token: the cluster's shared secret, if it has one.
     """
 

@@ -1,7 +1,7 @@
 """The command line: ``harness COMMAND``.
 
 Commands are functions in :mod:`harness.commands`, imported when used, so that ``--help`` is quick.
-This module parses, and turns whatever goes wrong into one sentence and the right exit code:
+This module parses, and turns each error into one sentence and the right exit code:
 
     0 valid   1 violation found   2 unknown   3 infrastructure failed   254 usage   255 a bug
 
@@ -148,7 +148,7 @@ _COMMANDS = {
     "cluster": ("harness.commands.cluster:cluster", "Start a cluster to play with; stop it."),
     "patterns": ("harness.commands.patterns:patterns", "The pattern catalogue; break each one."),
     "list": ("harness.commands.listing:list_", "Names of databases, workloads, nemeses, ..."),
-    "heal": ("harness.commands.looking:heal", "Remove whatever runs left behind."),
+    "heal": ("harness.commands.looking:heal", "Remove what runs left behind."),
     "doctor": ("harness.commands.looking:doctor", "What this machine can do, and what is missing."),
     "serve": ("harness.commands.looking:serve", "A local web page over all runs."),
 }

@@ -25,7 +25,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ from harness.spec import parse_nodes
 STATE, TOKEN = "cluster.json", "token"
 #: Nodes of a new cluster, unless others are asked for.
 NODES = 3
+#: First port of a new cluster, unless another is asked for.
+PORT = 7101
 FILE_BYTES_MAX = 1 << 20
 READY_WITHIN_S = 30.0
 #: A node that is asked to stop does so within its own 15 s; then it is killed.
@@ -71,12 +73,14 @@ class Playground(msgspec.Struct, frozen=True):
         nodes: in order.
         role: what its nodes are.
         certs: directory of its certificates, with which all speak mutual TLS; "" for none.
+        arguments: more arguments of every node; ``{node}`` in one is the node's name.
     """
 
     consensus: str
     nodes: tuple[NodePlace, ...]
     role: str = "core"
     certs: str = ""
+    arguments: tuple[str, ...] = ()
 
     @property
     def addresses(self) -> str:
@@ -95,9 +99,9 @@ def up(
     nodes: int = 0,
     role: str = "",
     consensus: str = "",
-    port: int,
+    port: int = 0,
     certs: str = "",
-    arguments: list[str],
+    arguments: Sequence[str] = (),
 ) -> Playground:
     """Start a cluster, or what of it does not run, and wait until it serves.
 
@@ -106,9 +110,10 @@ def up(
         nodes: how many; 0 for three, or as many as there are.
         role: what its nodes are; "" for core, or what they are; see ``python -m cluster --help``.
         consensus: the variant; "" for raft, or what it is.
-        port: the first of its ports, for a new one.
+        port: the first of its ports; 0 for 7101, or what it is.
         certs: directory of certificates for mutual TLS; "" for none, or for those it has.
-        arguments: more arguments for every node; ``{node}`` in one is the node's name.
+        arguments: more arguments for every node; ``{node}`` in one is the node's name. None for
+            those it has; an empty one for no more, if it has some.
 
     Raises:
         UsageError: what is asked for cannot be.
@@ -117,7 +122,9 @@ def up(
     made = (where / STATE).exists()
     kind = _kind(role or "core", consensus or "raft")
     certs = str(Path(certs).resolve()) if certs else ""
-    found = load(where) if made else _new(where, nodes or NODES, kind, port=port, certs=certs)
+    found = (
+        load(where) if made else _new(where, nodes or NODES, kind, port=port or PORT, certs=certs)
+    )
     if nodes and nodes != len(found.nodes):
         raise UsageError(
             f"--nodes is {nodes}, and {where} holds a cluster of {len(found.nodes)} nodes; leave "
@@ -127,15 +134,18 @@ def up(
         ("role", role, found.role),
         ("consensus", consensus, found.consensus),
         ("certs", certs, found.certs),
+        ("port", port, found.nodes[0].port),
     ):
         if wanted and wanted != there:
             raise UsageError(
                 f"--{what} is {wanted!r}, and {where} holds a cluster of {what} "
                 f"{there or 'none'}; give another --dir, or remove that one"
             )
+    if arguments:
+        found = _with_arguments(where, found, tuple(each for each in arguments if each))
     for node in found.nodes:
         if not _pids(where, node):
-            _start(where, found, node, [*tls_arguments(found.certs, node.name), *arguments])
+            _start(where, found, node)
     _wait(
         lambda: all(_get(where, node, "/health") for node in found.nodes),
         lambda: _not_serving(where, found),
@@ -144,6 +154,28 @@ def up(
     )
     _wait(lambda: _led(where, found), lambda: _not_led(where, found), where, found)
     return found
+
+
+def _with_arguments(where: Path, found: Playground, arguments: tuple[str, ...]) -> Playground:
+    """The cluster with these arguments from now on: all nodes have the same.
+
+    Raises:
+        UsageError: they are others, and a node runs.
+    """
+    running = [node.name for node in found.nodes if _pids(where, node)]
+    if running and arguments != found.arguments:
+        raise UsageError(
+            f"--arg is {' '.join(arguments) or 'empty'!r}, and {', '.join(running)} of {where} "
+            f"run with {' '.join(found.arguments) or 'none'!r}; stop the cluster first: "
+            f"harness cluster down --dir {where}"
+        )
+    changed = msgspec.structs.replace(found, arguments=arguments)
+    _save(where, changed)
+    return changed
+
+
+def _save(where: Path, found: Playground) -> None:
+    (where / STATE).write_bytes(msgspec.json.format(msgspec.json.encode(found)))
 
 
 def _kind(role: str, consensus: str) -> tuple[str, str]:
@@ -198,7 +230,7 @@ def _new(where: Path, nodes: int, kind: tuple[str, str], *, port: int, certs: st
         file.write(secrets.token_hex(16) + "\n")
     role, consensus = kind
     found = Playground(consensus, places, role, certs)
-    (where / STATE).write_bytes(msgspec.json.format(msgspec.json.encode(found)))
+    _save(where, found)
     return found
 
 
@@ -228,15 +260,17 @@ def load(where: Path) -> Playground:
         ) from None
 
 
-def _start(where: Path, found: Playground, node: NodePlace, arguments: list[str]) -> None:
+def _start(where: Path, found: Playground, node: NodePlace) -> None:
     argv = [sys.executable, "-m", "cluster", "--id", node.name]
     argv += ["--listen", f"127.0.0.1:{node.port}", "--peers", found.addresses]
     argv += ["--data", str(_data(where, node)), "--admin", f"127.0.0.1:{node.admin}"]
     argv += ["--role", found.role, "--consensus", found.consensus]
     argv += ["--token-file", str(where.resolve() / TOKEN)]
+    argv += tls_arguments(found.certs, node.name)
+    argv += [text.replace("{node}", node.name) for text in found.arguments]
     with (where / f"{node.name}.log").open("ab") as log:
         subprocess.Popen(
-            [*argv, *(text.replace("{node}", node.name) for text in arguments)],
+            argv,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -141,7 +141,7 @@ def lock(
 
     Args:
         keys: how many locks. Several, so that one whose dead holder blocks it for a while does not
-            stand for the whole run; fewer than workers, or nobody waits for any.
+            stand for the whole run; fewer than workers, or no worker waits for any.
         rate_hz: operations per second over all workers, at most.
         hold_s: how long a lock is held at most before the write, which takes half as long again at
             most; longer than the lock lives to provoke trouble without a pause.

@@ -32,7 +32,7 @@ class Vocabulary(NamedTuple):
     Args:
         words: their names. micro_operations: whether an operation whose values are lists of
         micro-operations is checked,
-            whatever its name.
+            and its name does not matter.
         registers: whether reads give what writes wrote. The words ``read`` and ``write`` are those
             of sets and transactions, too, which the shapes of the values tell apart.
         owner: whose it is, in words; empty for the checker's that asks.

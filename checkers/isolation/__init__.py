@@ -85,7 +85,7 @@ def rw_register(
         consistency_models: what the system claims.
         wfr_keys: a transaction's write of a key follows its read of it, at every level; from read
             committed up that is so anyhow.
-        sequential_keys: each key is sequentially consistent, whatever the level promises.
+        sequential_keys: each key is sequentially consistent, also at levels that promise less.
         linearizable_keys: each key is linearizable.
         init: the value of every key before any write; or a dict of keys to theirs.
 

@@ -1,8 +1,8 @@
 """A03a: the checksum of a record is not looked at.
 
 A disk gives back other bytes than were written: a bit has flipped, or the sector is another's. The
-record still begins and ends as records do. The node starts with an entry that nobody wrote, and
-gives it to all who ask.
+record still begins and ends as records do. The node starts with an entry that no
+client wrote, and serves it.
 
 Source: Ganesan and others, "Redundancy Does Not Imply Fault Tolerance" (FAST 2017), which found
 stores that return and even spread corrupt data.
@@ -18,7 +18,7 @@ class NoChecksum(Storage):
     """Storage that believes its disk."""
 
     def is_as_written(self, stated: int, computed: int) -> bool:
-        """There is a record."""
+        """True: a record is taken as it is."""
         return True
 
 
@@ -26,7 +26,7 @@ ABLATION = Ablation(
     NoChecksum,
     pattern="write_ahead_log",
     removes="A record is what was written only if its checksum says so.",
-    breaks="A value is read that nobody wrote.",
+    breaks="A read returns a value that no client wrote.",
     nemesis="disk-flip",
     real=False,
 )

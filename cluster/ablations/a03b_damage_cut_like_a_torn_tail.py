@@ -1,9 +1,9 @@
-"""A03b: a log is cut at the first bad record, whatever was promised beyond it.
+"""A03b: a log is cut at the first bad record, also where entries beyond it were acknowledged.
 
-A crash leaves a torn record at the end of a log, and recovery cuts it: nobody was told of it. A
+A crash leaves a torn record at the end of a log, and recovery cuts it: it was never acknowledged. A
 store that cuts at any bad record treats a bad sector in the middle, or a lost segment, the same
-way. The node starts, healthy and innocent, without entries that it acknowledged. With one more node
-that lags it elects a leader, and the writes are gone.
+way. The node starts as if healthy, without entries that it acknowledged. With one more node that
+lags it elects a leader, and the writes are gone.
 
 Source: Alagappan and others, "Protocol-Aware Recovery for Consensus-Based Storage" (FAST 2018),
 which found this ("truncate") in real systems.
@@ -19,7 +19,7 @@ class CutsDamageLikeATornTail(Storage):
     """Storage for which every damage is a torn tail."""
 
     def tells_of_damage(self) -> bool:
-        """What is left is the log."""
+        """False: what is left after the cut counts as the log."""
         return False
 
 

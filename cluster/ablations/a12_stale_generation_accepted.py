@@ -15,7 +15,7 @@ class StaleGenerationAccepted(GenerationClock):
     """A clock that calls no message old, and no message new to a leader."""
 
     def standing(self, generation: int, *, leads: bool) -> int:
-        """Any generation will do; a leader stays a leader whatever it hears."""
+        """A message of any generation is current; a leader stays one after a higher generation."""
         return FUTURE if generation > self.generation and not leads else PRESENT
 
 

@@ -15,7 +15,7 @@ class MarkBeyondWhatIsShared(HighWaterMark):
     """A mark that is told whole."""
 
     def shared_with(self, match: int) -> int:
-        """All of it, whatever the follower has."""
+        """The whole mark, also beyond what the follower shares."""
         return self.index
 
 

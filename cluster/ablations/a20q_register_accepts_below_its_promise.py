@@ -16,7 +16,7 @@ class AcceptsBelowItsPromise(Acceptor):
     """An acceptor that only looks at what it accepted."""
 
     def may_accept(self, ballot: Ballot) -> bool:
-        """Whatever is newer than the last value will do."""
+        """Any ballot from the last accepted one on is accepted."""
         return ballot >= self.accepted
 
 

@@ -12,10 +12,10 @@ from cluster.wire import Entry
 
 
 class IgnoresAcceptedValues(PhaseOne):
-    """A phase 1 that is held for form's sake."""
+    """A phase 1 whose reports are ignored."""
 
     def proposal(self, slot: int) -> Entry:
-        """Whatever was accepted, begin anew."""
+        """A filler, also where acceptors reported an accepted value."""
         return self.filler(slot)
 
 

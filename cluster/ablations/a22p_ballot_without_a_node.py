@@ -12,7 +12,7 @@ from cluster.wire import Ballot
 
 
 class BallotWithoutANode(BallotClock):
-    """A clock whose ballots name nobody."""
+    """A clock whose ballots name no node."""
 
     def ballot_of(self, round: int) -> Ballot:
         """The round alone."""

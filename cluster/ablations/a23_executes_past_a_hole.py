@@ -15,7 +15,7 @@ class ExecutesPastAHole(Slots):
     """Slots in which a hole is as good as a value."""
 
     def is_accepted(self, entry: Entry, ballot: int) -> bool:
-        """Whatever stands there under the ballot."""
+        """Any entry under the ballot, a filler too."""
         return entry.generation == ballot
 
 

@@ -1,4 +1,4 @@
-"""A23c: the leader's high-water mark is the last slot that is chosen, chosen or not below it.
+"""A23c: the leader's high-water mark is the last chosen slot, also above slots that are not chosen.
 
 Each slot is decided by itself, so a later one may be chosen first. Executing it first, or executing
 the one below because the mark is above, answers for something that may yet be lost.
@@ -15,7 +15,7 @@ class MarkJumpsOverASlot(PhaseTwo):
     """A phase 2 that looks at the last slot only."""
 
     def chosen_up_to(self, electorate: Configuration, *, durable_index: int) -> int:
-        """The highest slot that a majority has, whatever is below."""
+        """The highest chosen slot, also above slots that are not."""
         self._accepted[self._node] = durable_index
         last = self._log.last_index
         return next((n for n in range(last, 0, -1) if self.is_chosen(n, electorate)), 0)

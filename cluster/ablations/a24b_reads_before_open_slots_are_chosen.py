@@ -11,7 +11,7 @@ from cluster.consensus.read_index import ReadIndex
 
 
 class ReadsBeforeOpenSlotsAreChosen(ReadIndex):
-    """Reads at whatever the mark is."""
+    """Reads at the present mark."""
 
     def mark_is_current(self, mark: int) -> bool:
         """As soon as there is one."""

@@ -1,7 +1,7 @@
 """A28b: a repeated request is recognised when it comes in, and not when it is applied.
 
 The leader looks at what it has applied. A second copy that comes in before the first is applied, at
-the next leader say, is not recognised there, and nobody looks again.
+the next leader say, is not recognised there, and is not looked for again.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from cluster.core.session import Session
 
 
 class DeduplicationAtTheDoorOnly(IdempotentReceiver):
-    """A receiver that applies whatever reached the log."""
+    """A receiver that applies every entry of the log."""
 
     def was_applied(self, session: Session, seq: int) -> bool:
-        """The door has looked."""
+        """False: only an arriving request is compared with what was applied."""
         return False
 
 

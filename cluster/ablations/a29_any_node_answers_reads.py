@@ -13,7 +13,7 @@ class AnyNodeAnswersReads(FollowerReads):
     """Reads that need no index."""
 
     def needs_no_index(self, mode: str) -> bool:
-        """None does, whatever was promised."""
+        """True: no read waits for an index, whether linearizable or not."""
         return True
 
 

@@ -1,4 +1,4 @@
-"""A29b: a read of a session is answered by any node, whatever the session has seen.
+"""A29b: a read of a session is answered by any node, also by one behind what the session has seen.
 
 The client goes to a node that lags, and sees the past after the present.
 """

@@ -13,7 +13,7 @@ class ReadAtARevisionSeesTheNewest(VersionedValues):
     """Versions of which only the last counts."""
 
     def visible(self, versions: list[Version], revision: int) -> Version | None:
-        """The last, whatever the revision."""
+        """The last version, also one above the revision."""
         return versions[-1] if versions else None
 
 

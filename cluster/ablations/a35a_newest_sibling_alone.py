@@ -1,7 +1,7 @@
 """A35a: of concurrent writes only the newest is kept.
 
 Version vectors tell that neither writer knew of the other. A store that keeps one all the same has
-dropped a write that it acknowledged, and nobody will ever know.
+dropped a write that it acknowledged, and no later read tells.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ABLATION = Ablation(
     NewestAlone,
     role="leaderless",
     removes="Of siblings that do not know of each other, the newest is kept and no other.",
-    breaks="An acknowledged write that nobody had read is gone.",
+    breaks="An acknowledged write that no client had read is gone.",
     nemesis="partition",
     workload="siblings",
     checker="siblings",

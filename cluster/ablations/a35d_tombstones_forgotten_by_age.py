@@ -1,4 +1,4 @@
-"""A35d: a tombstone is forgotten when it is old enough, whoever was away meanwhile.
+"""A35d: a tombstone is forgotten when it is old enough, also while a member is away.
 
 The replica that missed the deletion still has the value. When it comes back it seems to be the only
 one that knows anything of the key.
@@ -14,10 +14,10 @@ from cluster.ports import NodeId
 
 
 class ForgottenByAge(Tombstones):
-    """Tombstones that wait for a time, and for nobody."""
+    """Tombstones that wait for a time, and for no member."""
 
     def may_reap(self, confirmed: Collection[NodeId], members: Collection[NodeId]) -> bool:
-        """It is old enough, or nobody would have asked."""
+        """True: what is asked about is old enough."""
         return True
 
 

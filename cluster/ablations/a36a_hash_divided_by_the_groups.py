@@ -20,7 +20,7 @@ class HashDividedByTheGroups(FixedPartitions):
 
 ABLATION = Ablation(
     HashDividedByTheGroups,
-    removes="The number of slots is chosen once, whatever the number of groups.",
+    removes="The number of slots is chosen once, and does not follow the number of groups.",
     breaks="After a node joined, keys written before are not found.",
     nemesis="none",
     workload="list-append",

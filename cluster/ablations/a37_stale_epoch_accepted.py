@@ -13,7 +13,7 @@ class StaleEpochAccepted(Ownership):
     """A group to which a partition is the same at any epoch."""
 
     def epoch_is_current(self, held: int, asked: int) -> bool:
-        """It has the partition, whatever its bounds are by now."""
+        """True: the group has the partition, perhaps with other bounds."""
         return True
 
 

@@ -14,7 +14,7 @@ class IntentsDoNotBlock(Participant):
     """A group in which the last writer has the key."""
 
     def intents_block(self, mine: str, intent: Intent) -> bool:
-        """Whoever prepares last writes."""
+        """False: the transaction that prepares last has the key."""
         return False
 
 

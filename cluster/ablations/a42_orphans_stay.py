@@ -10,17 +10,17 @@ from cluster.data.orphans import Orphans
 
 
 class OrphansStay(Orphans):
-    """Everybody waits for a coordinator that is gone."""
+    """Readers and writers wait for a coordinator that is gone."""
 
     def recovers_orphans(self) -> bool:
-        """An intent is its coordinator's business."""
+        """False: only its coordinator resolves an intent."""
         return False
 
 
 ABLATION = Ablation(
     OrphansStay,
     role="data",
-    removes="Whoever meets an old intent has its transaction ended.",
+    removes="A reader or writer that meets an old intent ends its transaction.",
     breaks="After a coordinator died its keys cannot be read or written any more.",
     nemesis="kill",
     workload="bank",

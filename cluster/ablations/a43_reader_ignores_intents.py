@@ -1,7 +1,7 @@
 """A43: a read passes over an intent that is not above its timestamp.
 
 The transaction is committed, and one of its groups has not been told yet. A reader of closed
-timestamps, which nobody validates, sees the new balance there and the old one here.
+timestamps, which are not validated, sees the new balance there and the old one here.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ from cluster.clocks.lamport_clock import LamportClock
 
 
 class CountsAlone(LamportClock):
-    """A counter that listens to nobody."""
+    """A counter that no message raises."""
 
     __slots__ = ()
 
     def highest(self, remote: int) -> int:
-        """One's own."""
+        """The node's own number."""
         return self.last
 
 

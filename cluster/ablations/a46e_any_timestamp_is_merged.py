@@ -1,7 +1,7 @@
 """A46e: a node merges the timestamp of any message, however far ahead it is.
 
 One node's clock is an hour fast. Its heartbeats carry that to all others, which must not issue
-timestamps so far ahead of their own clocks: nobody begins a transaction for an hour.
+timestamps so far ahead of their own clocks: no transaction begins for an hour.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ class AnyTimestampIsMerged(HybridClock):
     """A clock that follows the fastest one it hears of."""
 
     def accepts(self, wall_ns: int, remote: int) -> bool:
-        """Another node will know what time it is."""
+        """True: every timestamp is merged."""
         return True
 
 

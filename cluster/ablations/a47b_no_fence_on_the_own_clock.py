@@ -12,7 +12,7 @@ from cluster.data.clock_fence import ClockFence
 
 
 class NoFenceOnTheOwnClock(ClockFence):
-    """A node that trusts its clock whatever the others say."""
+    """A node that trusts its clock against a majority of the others."""
 
     def is_fenced(self, disagree: int, heard: int) -> bool:
         """Its clock is the right one."""

@@ -11,7 +11,7 @@ from cluster.data.ownership import Held, Ownership
 
 
 class CachedMapIsBelieved(Ownership):
-    """A group that acts for whatever it is asked for."""
+    """A group that acts for a partition that is moving away."""
 
     def still_acts(self, held: Held) -> bool:
         """It has a copy, and the map of the one who asks says that it is the owner."""

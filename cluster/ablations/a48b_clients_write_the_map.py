@@ -1,7 +1,7 @@
 """A48b: a client's write of a key that is part of the map of partitions is carried out.
 
-The map then names an owner that no group's log knows of. Whoever decides where data is, it must be
-the controller, which moves the data first.
+The map then names an owner that no group's log knows of. Only the controller may decide where data
+is, since it moves the data first.
 """
 
 from __future__ import annotations

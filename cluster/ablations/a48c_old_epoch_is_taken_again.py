@@ -14,7 +14,7 @@ class OldEpochIsTakenAgain(Ownership):
     """A group that forgets what it had."""
 
     def is_over(self, epoch: int, given_up: int) -> bool:
-        """Whoever offers it will know."""
+        """False: an offer at any epoch is taken."""
         return False
 
 

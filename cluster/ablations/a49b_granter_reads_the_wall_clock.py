@@ -22,7 +22,7 @@ class GranterReadsTheWallClock(LeaseClock):
 
 ABLATION = Ablation(
     GranterReadsTheWallClock,
-    removes="Leases are measured by a clock that nobody sets.",
+    removes="Leases are measured by a clock that is never set.",
     breaks="A leader's clock is set forward, its leases end at once, and two clients hold one.",
     nemesis="clock",
     workload="lease",

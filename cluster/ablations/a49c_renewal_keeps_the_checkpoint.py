@@ -20,7 +20,7 @@ class RenewalKeepsTheCheckpoint(Leases):
 
 ABLATION = Ablation(
     RenewalKeepsTheCheckpoint,
-    removes="A renewal gives a lease its whole time again, whatever a checkpoint said.",
+    removes="A renewal gives a lease its whole time again, also after a checkpoint.",
     breaks="A renewed lease ends long before its time, and two clients hold it.",
     nemesis="none",
     workload="lease",

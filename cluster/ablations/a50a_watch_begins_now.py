@@ -1,4 +1,4 @@
-"""A50a: a watch begins with the present state, whatever revision it names.
+"""A50a: a watch begins with the present state, and not at the revision it names.
 
 What changed between two watches of one client is told by neither.
 """

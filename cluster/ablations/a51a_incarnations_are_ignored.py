@@ -22,7 +22,7 @@ class IncarnationsAreIgnored(MembershipView):
 ABLATION = Ablation(
     IncarnationsAreIgnored,
     role="gossip",
-    removes="A higher incarnation makes a record newer, whatever its state.",
+    removes="A higher incarnation makes a record newer, in any state.",
     breaks="A member that was taken for dead once is dead for ever.",
     nemesis="pause",
     workload="membership-convergence",

@@ -19,7 +19,7 @@ class ChangesAtOnce(MembershipChange):
     """Changes for which it is enough that no other is under way."""
 
     def may_change_members(self, membership: Membership, mark: int) -> str:
-        """Whatever this leadership has committed."""
+        """A change is allowed unless another is under way."""
         busy = membership.current.joint
         return "another change of members is under way" if busy else ""
 

@@ -17,7 +17,7 @@ class AnyDirectory(MemberDirectories):
     """A name is enough."""
 
     def takes(self, known: Sequence[str], directory: str) -> bool:
-        """Whatever it comes with."""
+        """True: any data directory is taken."""
         return True
 
 

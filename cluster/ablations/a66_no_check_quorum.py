@@ -12,7 +12,7 @@ from cluster.consensus.membership import Configuration
 
 
 class NoCheckQuorum(HeartbeatRounds):
-    """Rounds whose answers nobody misses."""
+    """Rounds that need no answers."""
 
     def keeps_quorum(self, now_ns: int, electorate: Configuration) -> bool:
         """It always does."""

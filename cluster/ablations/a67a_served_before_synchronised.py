@@ -12,7 +12,7 @@ from cluster.consensus.zab_synchronisation import Synchronisation
 
 
 class ServedBeforeSynchronised(Synchronisation):
-    """A history that counts as committed when nobody has adopted it."""
+    """A history that counts as committed before a quorum has adopted it."""
 
     def may_establish(self, electorate: Configuration) -> bool:
         """The promises are enough."""

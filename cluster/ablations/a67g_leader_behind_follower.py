@@ -1,6 +1,6 @@
 """A67g: a Zab leader goes on although a follower that promised its epoch is ahead of it.
 
-Votes bind nobody, and may be out of date when they are counted. What the follower has taken since
+A vote does not bind, and may be out of date when it is counted. What the follower has taken since
 is committed, is not in the leader's history, and is cut.
 """
 

@@ -1,6 +1,6 @@
 """A67i: a Zab leader sends COMMIT as soon as a proposal is durable in its own log.
 
-Whatever a quorum has, the leader goes ahead; what only it has is acknowledged, and lost with it.
+The leader does not wait for a quorum; what only it has is acknowledged, and lost with it.
 """
 
 from __future__ import annotations

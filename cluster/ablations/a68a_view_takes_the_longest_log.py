@@ -1,6 +1,6 @@
-"""A68a: a new primary goes on with the longest log, whatever view it was last part of.
+"""A68a: a new primary goes on with the longest log, and not with that of the latest view.
 
-A primary that was cut off may have a long tail that nobody else ever had. The views after it have
+A primary that was cut off may have a long tail that no other replica had. The views after it have
 replaced that tail by shorter and newer logs, and have committed them.
 """
 

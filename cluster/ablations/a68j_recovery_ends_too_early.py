@@ -1,7 +1,7 @@
 """A68j: a replica without a memory takes part with the first piece of its primary's log.
 
-For a replica that was merely away that would do: it has acknowledged nothing that it has not. But
-this one may have acknowledged, before it lost its disk, whatever its primary has by now.
+That is enough for a replica that was merely away: it has all that it acknowledged. A replica
+that lost its disk may have acknowledged everything that its primary has by now.
 """
 
 from __future__ import annotations

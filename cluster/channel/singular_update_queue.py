@@ -11,8 +11,8 @@ Invariants. Arrival order is log order. What was refused, or left the queue unse
 the log. Nothing runs between the read and the write of one command.
 
 What breaks without it. A26: a command that reads before its turn writes what it read then; two
-appends both read the old list, and one is lost. A26b: conditions of a transaction that nobody
-looks at. A26c: a transaction that stops halfway and leaves its first half.
+appends both read the old list, and one is lost. A26b: conditions of a transaction that are not
+looked at. A26c: a transaction that stops halfway and leaves its first half.
 
 Source: Joshi, "Singular Update Queue". Pure; used by ``cluster.core.replica``. The cores are
 synchronous, so the single thread of execution is given; order and bound are this module's.

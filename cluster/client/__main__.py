@@ -52,7 +52,7 @@ from cluster.client.words import (
     say,
     seconds,
 )
-from cluster.runtime.options import OptionError, parse_address, parse_peers
+from cluster.runtime.options import Address, OptionError, parse_address, parse_peers
 from cluster.runtime.tls import BadCertificate, client_context
 from cluster.runtime.token import BadToken, read_token
 from cluster.spelling import nearest
@@ -287,13 +287,22 @@ def _ask_admin(given: argparse.Namespace) -> int:
         try:
             connection.request("GET", f"/{given.op}", headers=headers)
             answer = connection.getresponse()
-            print(answer.read().decode().strip())
+            told = answer.read().decode("utf-8", "replace").strip()
+            if answer.status == 401 and not token:
+                told = _failed(address, "the cluster has a token: give --token-file FILE")
+            print(told)
             reached += answer.status == 200
-        except (OSError, HTTPException) as error:
-            print(json.dumps({"admin": str(address), "error": str(error)}))
+        except OSError as error:
+            print(_failed(address, error.strerror or str(error)))
+        except HTTPException:  # what it said instead is no text
+            print(_failed(address, "it does not speak HTTP: --admin is not a node's own address"))
         finally:
             connection.close()
     return 0 if reached else NOT_ANSWERED
+
+
+def _failed(address: Address, why: str) -> str:
+    return json.dumps({"admin": str(address), "error": why})
 
 
 if __name__ == "__main__":

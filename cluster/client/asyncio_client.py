@@ -175,6 +175,8 @@ class AsyncioClient:
     ) -> Outcome:
         """Do a command and say what became of it.
 
+        A call that is cancelled makes no other wait; a write may have happened, and may yet.
+
         Args:
             command: what to do.
             mode: of a read: one of :data:`cluster.data.follower_reads.READ_MODES`.
@@ -206,7 +208,12 @@ class AsyncioClient:
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._calls[id] = future
         self._carry_out(actions)
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if not self._closed:
+                self._carry_out(self._session.withdraw(time.monotonic_ns(), id))
+            raise
 
     async def close(self) -> None:
         """End the session; commands without an outcome end as honestly as they stand."""

@@ -10,8 +10,8 @@
     partition move p00003 g-n2                         also: split KEY, merge KEY
 
 A transaction that was begun lives at the node where it began, and its id says which: each step goes
-there. It is given up after its time to live (10 s, unless the nodes say otherwise), so that nobody
-waits for a shell that was left. An operation is written as in the shell:
+there. It is given up after its time to live (10 s, unless the nodes say otherwise), so that no
+transaction waits for a shell that was left. An operation is written as in the shell:
 
     read KEY | write KEY VALUE | append KEY ITEM | delete KEY | scan LOW [HIGH]
 
@@ -219,7 +219,7 @@ def add_parsers(ops: Any, parser_class: type[argparse.ArgumentParser]) -> None:
     data = ops.add_parser(
         "data",
         help="transactions over partitions (role data)",
-        description=__doc__,
+        description=(__doc__ or "").partition("\n\nUsed by")[0],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     words = data.add_subparsers(dest="word", required=True, parser_class=parser_class)

@@ -33,6 +33,8 @@ from cluster.wire import Command
 LOCKS, ELECTIONS = "lock/", "election/"
 #: One watch is asked for at most so long before it is asked again.
 WATCH_S = 3600.0
+#: A caller that is cancelled while it waits is kept so long, for its lease to be revoked.
+ABANDON_S = 2.0
 
 
 class RecipeError(Exception):
@@ -128,7 +130,7 @@ class Held:
         return bool(self.token) and self._view.may_act(self._now_ns())
 
     async def take(self, *, timeout_s: float | None = None) -> bool:
-        """Wait until it is free, and take it.
+        """Wait until it is free, and take it. Cancelled meanwhile, it leaves no lease.
 
         Args:
             timeout_s: how long to wait; None for ever, 0 not at all.
@@ -156,9 +158,19 @@ class Held:
                 await self._client.call(
                     Command("watch", self._key, ({"after": made.revision},)), timeout_s=left_s
                 )
-        except BaseException:  # a cancellation too: the lease must end
+        except asyncio.CancelledError:
+            await self._abandon()
+            raise
+        except BaseException:  # the lease must end
             self.stop()
             raise
+
+    async def _abandon(self) -> None:
+        """Revoke the lease on the way out, if that is done in a moment: else it ends by itself."""
+        self.stop()
+        lease, self._lease = self._lease, ""
+        limit_s = min(self._ttl_s, ABANDON_S)
+        await self._client.call(Command("lease-revoke", lease), timeout_s=limit_s)
 
     def _creation(self) -> tuple[list[Any], list[Any], list[Any]]:
         absent = [[self._key, "version", "==", 0]]

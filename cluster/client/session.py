@@ -210,6 +210,24 @@ class _Pending:
         return min(attempt_ns, left_ns)
 
 
+class _Probe:
+    """The question for any revision, without which a session sends no write; none if its id is 0.
+
+    Args:
+        id: of the request.
+        until_ns: when the node that is asked counts as silent.
+    """
+
+    __slots__ = ("id", "until_ns")
+
+    def __init__(self, id: int = 0, until_ns: int = NEVER_NS) -> None:
+        self.id, self.until_ns = id, until_ns
+
+    def request(self, session: str, attempt_ns: int) -> Request:
+        """The question, as it is sent."""
+        return Request(self.id, session, 0, 1, Command("get", ""), "stale", attempt_ns)
+
+
 class ClientSession:
     """One session of one client.
 
@@ -253,8 +271,7 @@ class ClientSession:
         self._pending: list[_Pending] = []
         self._next_id = 1
         self._next_request = 1
-        self._probe = 0
-        self._probe_until_ns = NEVER_NS
+        self._probe = _Probe()
         self._timer_ns = 0
         self._out: list[Action] = []
 
@@ -317,6 +334,17 @@ class ClientSession:
         )
         return id, self._settle(now_ns)
 
+    def withdraw(self, now_ns: int, id: int) -> list[Action]:
+        """Wait no more for a command, if it has no outcome; a write that was sent may happen yet.
+
+        Args:
+            now_ns: the client's monotonic time.
+            id: the command's.
+        """
+        for pending in [each for each in self._pending if each.id == id]:
+            self._give_up(pending, "it was withdrawn")
+        return self._settle(now_ns)
+
     def on_connected(self, now_ns: int, epoch: int) -> list[Action]:
         """The connection of an epoch stands."""
         if self._channel.opened(epoch):
@@ -332,7 +360,7 @@ class ClientSession:
             for pending in self._pending:
                 pending.unreached(why, self.node if refused else "")
             self._routing.back_off(now_ns)
-            self._try_another()
+            self._leave_for(self._routing.next_in_turn())
         return self._settle(now_ns)
 
     def on_response(self, now_ns: int, epoch: int, response: Response) -> list[Action]:
@@ -341,8 +369,8 @@ class ClientSession:
             return []
         if response.status != "expired":
             self._name.revision = max(self._name.revision, response.revision)
-        if response.id == self._probe:
-            self._probe = 0
+        if response.id == self._probe.id:
+            self._probe = _Probe()
             self._name.learned(response.revision)
             return self._settle(now_ns)
         for pending in self._pending:
@@ -359,7 +387,6 @@ class ClientSession:
     def close(self) -> list[Action]:
         """Give everything up: reads fail, writes end as honestly as they stand."""
         for pending in list(self._pending):
-            pending.in_doubt = pending.in_doubt or bool(pending.request_id)
             self._give_up(pending, "the session was closed")
         actions, self._out = self._out, []
         return actions
@@ -387,7 +414,7 @@ class ClientSession:
             if leader and leader != routing.node:
                 self._leave_for(leader)
             elif leader != routing.node and len(routing.nodes) > 1:
-                self._try_another()
+                self._leave_for(self._routing.next_in_turn())
 
     def _begin_anew(self, revision: int) -> None:
         """The cluster has forgotten this session: go on as another, whose numbers begin at 1."""
@@ -410,7 +437,8 @@ class ClientSession:
 
     def _give_up(self, pending: _Pending, why: str) -> None:
         self._pending.remove(pending)
-        status = "unknown" if pending.writes and pending.in_doubt else "fail"
+        in_doubt = pending.in_doubt or pending.request_id
+        status = "unknown" if pending.writes and in_doubt else "fail"
         why = why or pending.last_error
         self._out.append(Complete(pending.id, status, error=why, node=pending.last_node))
 
@@ -418,7 +446,7 @@ class ClientSession:
 
     def _lose_copies(self, why: str) -> None:
         """Copies under way will not be answered on this connection."""
-        self._probe = 0
+        self._probe = _Probe()
         for pending in self._pending:
             if pending.request_id:
                 pending.lost(why)
@@ -429,9 +457,6 @@ class ClientSession:
         self._routing.node = node
         self._dialling = False
         self._channel.open()  # frames of the old connection are out of date from now on
-
-    def _try_another(self) -> None:
-        self._leave_for(self._routing.next_in_turn())
 
     # -- what follows from an event ---------------------------------------------------------------
 
@@ -445,11 +470,10 @@ class ClientSession:
 
     def _time_out(self, now_ns: int) -> None:
         """End commands whose deadline came; leave a node that does not answer."""
-        silent = bool(self._probe) and self._probe_until_ns <= now_ns
+        silent = self._probe.until_ns <= now_ns
         for pending in list(self._pending):
             if pending.deadline_ns <= now_ns:
                 silent = silent or bool(pending.request_id)
-                pending.in_doubt = pending.in_doubt or bool(pending.request_id)
                 why = pending.last_error
                 if pending.request_id:
                     why = f"{pending.last_node} did not answer"
@@ -462,7 +486,7 @@ class ClientSession:
             error = f"{self.node} did not answer"
             self._lose_copies(error)
             self._routing.back_off(now_ns)
-            self._try_another()
+            self._leave_for(self._routing.next_in_turn())
 
     def _advance(self, now_ns: int) -> None:
         """Connect if need be; send what may be sent."""
@@ -478,21 +502,17 @@ class ClientSession:
         for pending in self._pending[: self._window]:
             if pending.request_id or (pending.pinned and pending.to != self.node):
                 continue
-            if pending.seq and self._needs_probe(now_ns):
+            if pending.seq and not self._name.may_write():
+                self._ask_revision(now_ns)
                 break
             self._send(now_ns, pending)
 
-    def _needs_probe(self, now_ns: int) -> bool:
-        """Before its first write a session must know a revision; ask for any, if it knows none."""
-        if self._name.may_write():
-            return False
-        if not self._probe:
-            self._probe, self._next_request = self._next_request, self._next_request + 1
-            self._probe_until_ns = now_ns + self._attempt_ns
-            command = Command("get", "")
-            request = Request(self._probe, self.name, 0, 1, command, "stale", self._attempt_ns)
-            self._out.append(SendRequest(self._channel.epoch, request))
-        return True
+    def _ask_revision(self, now_ns: int) -> None:
+        if not self._probe.id:
+            self._probe = _Probe(self._next_request, now_ns + self._attempt_ns)
+            self._next_request += 1
+            asked = self._probe.request(self.name, self._attempt_ns)
+            self._out.append(SendRequest(self._channel.epoch, asked))
 
     def _send(self, now_ns: int, pending: _Pending) -> None:
         request_id, self._next_request = self._next_request, self._next_request + 1
@@ -501,9 +521,7 @@ class ClientSession:
         self._out.append(SendRequest(self._channel.epoch, request))
 
     def _set_timer(self, now_ns: int) -> None:
-        wanted_ns = min([pending.due_ns for pending in self._pending], default=NEVER_NS)
-        if self._probe:
-            wanted_ns = min(wanted_ns, self._probe_until_ns)
+        wanted_ns = min([self._probe.until_ns, *(each.due_ns for each in self._pending)])
         if self._pending and self._routing.wait_until_ns > now_ns:
             wanted_ns = min(wanted_ns, self._routing.wait_until_ns)
         if wanted_ns < NEVER_NS and not now_ns < self._timer_ns <= wanted_ns:

@@ -23,6 +23,7 @@ from cluster.client.session import Complete
 from cluster.client.snapshot_file import BadSnapshot, SnapshotWriter, read_snapshot
 from cluster.core.answers import INT_MAX
 from cluster.data.follower_reads import READ_MODES, SESSION
+from cluster.data.front import Front
 from cluster.runtime.options import OptionError
 from cluster.wire import Command
 
@@ -335,15 +336,17 @@ class _Refused(Exception):
 
 
 async def _save(client: AsyncioClient, file: Path) -> int:
-    """All keys as of one revision, but for those that end with a lease."""
+    """All keys as of one revision, but for those that end with a lease and a data cluster's own."""
     left_out = 0
     try:
+        is_own = await _own_keys(client)
         found = await _page(client, "", 0)
         revision = found["revision"]
         with SnapshotWriter(file, revision) as out:
             while True:
                 for item in found["items"]:
-                    if item["lease"]:  # it ends by itself, and would not without its lease
+                    # What has a lease ends by itself, and would not without its lease.
+                    if item["lease"] or is_own(item["key"]):
                         left_out += 1
                     else:
                         out.add(item["key"], item["value"])
@@ -357,6 +360,24 @@ async def _save(client: AsyncioClient, file: Path) -> int:
     said = {"status": "ok", "keys": out.keys, "left_out": left_out, "revision": revision}
     print(json.dumps({**said, "file": str(file)}))
     return 0
+
+
+async def _own_keys(client: AsyncioClient) -> Callable[[str], bool]:
+    """Which keys are the map of a data cluster's partitions, and not its clients'.
+
+    Raises:
+        _Refused: whether it is a data cluster cannot be known.
+    """
+    done = await client.call(Command("partitions", ""))
+    if not done.answered:
+        raise _Refused(done)
+    if done.status != "ok":
+        return lambda key: False
+    _note(
+        "snapshot save: this is a data cluster; the file has the keys of its core, and nothing of "
+        "what transactions wrote (`data scan` reads that)"
+    )
+    return Front().is_reserved
 
 
 async def _page(client: AsyncioClient, start: str, revision: int) -> dict[str, Any]:

@@ -7,8 +7,8 @@ was answered before it began.
 Solution. The clocks of any two nodes differ by at most a declared bound. A node that has committed
 at a timestamp waits until its own clock has passed the timestamp by that bound. Then the slowest
 clock has passed it too, and every transaction that begins from now on reads above it. The wait is
-spent before the client is answered, and by whoever shows the value to anybody: a reader that sees a
-version whose timestamp is not past everywhere waits as its writer does.
+spent before the client is answered, and before the value is shown to any other: a reader that sees
+a version whose timestamp is not past everywhere waits as its writer does.
 
 The earliest time is what the slowest clock may show now, the latest what the fastest may show.
 

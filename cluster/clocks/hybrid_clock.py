@@ -33,7 +33,7 @@ merges everything stops with the broken clock.
 
 Source: Kulkarni et al., "Logical Physical Clocks" (2014); Joshi, "Hybrid Clock"; CockroachDB's
 maximum offset and persisted upper bound. Used by the transactions' coordinator, by leaderless
-stores, and by whatever host stamps messages.
+stores, and by each host that stamps messages.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ and it happened there. A transaction that concerns a single group commits with i
 Two transactions that are in each other's way must not both give up. One that already has intents
 somewhere gives way to one that started before it; the other waits. So the older one gets through.
 
-The answer to a client also waits for the newest version that was read, since whoever wrote it may
+The answer to a client also waits for the newest version that was read, since its writer may
 still be waiting, or have been ended by others: no client is told of a value whose timestamp is not
 past on every clock.
 

@@ -200,7 +200,7 @@ class Controller:
         return plan(self._placement, self.living(now_ns), self.wishes(), moves_max=self._moves_max)
 
     def _written(self, now_ns: int, status: str, value: Any, error: str) -> None:
-        """Whatever became of it, the next plan is made from a map that was read after it."""
+        """Done or not, the next plan is made from a map that was read after it."""
         if status != "ok" or not value["succeeded"]:
             self._unwritten = []
         if not self._unwritten:

@@ -90,7 +90,7 @@ class ControllerElection:
         )
 
     def _answered(self, now_ns: int, status: str, value: Any, error: str) -> None:
-        """Whatever the answer is, the map will tell who leads; ask again if it does not."""
+        """The map tells who leads, and not the answer; ask again if it does not."""
         self.deadline_ns = self._again_ns = now_ns + AGAIN_NS
 
     def on_answer(self, now_ns: int, token: int, status: str, value: Any, error: str) -> bool:

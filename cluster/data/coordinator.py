@@ -300,7 +300,7 @@ class Coordinator:
     # -- ends --------------------------------------------------------------------------------------
 
     def _limit(self, live: _Live, asked: _Asked) -> None:
-        """Answer in time, whatever the groups do."""
+        """Answer in time, also when groups are silent."""
 
         def late(now_ns: int) -> None:
             if not asked.answered and live.commit is not None:

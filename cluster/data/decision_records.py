@@ -6,10 +6,10 @@ crashes.
 
 Solution. One of the groups keeps a record of the transaction in its replicated state. The record
 begins with the group's own yes-vote (pending), and is decided once: the first decision stands,
-whoever asks for another one is told it. The record names the participants, so that it can be
-finished without the coordinator, and the hybrid time at which the coordinator was last heard of. A
-transaction that is pending for too long after that may be aborted by anyone who waits for it; since
-that is a decision like any other, a coordinator that was merely slow is told so.
+and a node that asks for another one is told it. The record names the participants, so that it can
+be finished without the coordinator, and the hybrid time at which the coordinator was last heard of.
+A transaction that is pending for too long after that may be aborted by anyone who waits for it;
+since that is a decision like any other, a coordinator that was merely slow is told so.
 
 A transaction without a record is decided as aborted by the first who asks, and the record of that
 (a tombstone) refuses the prepare that comes too late. A record of a commit is kept until every

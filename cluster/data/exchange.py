@@ -4,7 +4,7 @@ A question of this node to a group that is here goes straight to the replica, on
 leaves as a message; the answer comes back the same way. A node that is asked about a group it is
 not in says who is, as far as it knows.
 
-Invariants. An answer that waits for a write reaches nobody before that write is durable: one for
+Invariants. No answer that waits for a write arrives before that write is durable: one for
 another node waits at the host's gate, one for this node waits here.
 
 Used by ``node``.

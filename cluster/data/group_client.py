@@ -112,6 +112,20 @@ class _Asked:
         self.copies_lost = 0  # copies that ended without an outcome
         self.last_error, self.last_node = "no member was asked", ""
 
+    def lost(self, why: str) -> None:
+        """A copy ended without an outcome: it may have been taken, or may yet be."""
+        self.in_doubt = True
+        self.copies_lost += 1
+        self.last_error = why
+
+    def window_ns(self, first_ns: int) -> int:
+        """How long the next copy may go unanswered: longer after each that was lost.
+
+        Every copy of a write is an entry of the group's log. A group that is slow would get more
+        of them the slower it is, and never recover.
+        """
+        return first_ns << min(self.copies_lost, DOUBLINGS_MAX)
+
 
 class GroupClient:
     """One node's client of all groups.
@@ -295,8 +309,7 @@ class GroupClient:
         else:
             # retry: refused for now. unknown: it may be in the log, and its next copy will tell.
             if status == "unknown":
-                asked.in_doubt = True
-                asked.copies_lost += 1
+                asked.lost(asked.last_error)
             group.leave(source, response.leader)
             self._back_off(now_ns, asked)
 
@@ -352,9 +365,8 @@ class GroupClient:
     def _silent(self, now_ns: int, asked: _Asked) -> None:
         """A copy was not answered: it may have been taken, or may yet be."""
         del self._copies[asked.copy]
-        asked.copy, asked.in_doubt = 0, True
-        asked.copies_lost += 1
-        asked.last_error = f"{asked.last_node} did not answer"
+        asked.copy = 0
+        asked.lost(f"{asked.last_node} did not answer")
         asked.group.leave(asked.last_node)
         self._send(now_ns, asked)
 
@@ -391,7 +403,7 @@ class GroupClient:
         node = asked.to if pinned else asked.group.whom()
         copy, self._next_copy = self._next_copy, self._next_copy + 1
         asked.copy, asked.last_node = copy, node
-        asked.attempt_until_ns = now_ns + self._attempt_of(asked)
+        asked.attempt_until_ns = now_ns + asked.window_ns(self._attempt_ns)
         self._copies[copy] = asked
         self._wake(asked.attempt_until_ns, asked)
         session = asked.session
@@ -409,17 +421,9 @@ class GroupClient:
         message = GroupRequest(group.generation, copy, group.name, request, *self._times(node))
         self._requests.append((node, message))
 
-    def _attempt_of(self, asked: _Asked) -> int:
-        """How long the next copy of a command may go unanswered: longer after each that was lost.
-
-        Every copy of a write is an entry of the group's log. A group that is slow would get more
-        of them the slower it is, and never recover.
-        """
-        return self._attempt_ns << min(asked.copies_lost, DOUBLINGS_MAX)
-
     def _patience_ns(self, now_ns: int, asked: _Asked) -> int:
         """How long a member may keep a request; a watch is answered before it is given up."""
-        attempt_ns = self._attempt_of(asked)
+        attempt_ns = asked.window_ns(self._attempt_ns)
         if asked.command.op == WATCH:
             attempt_ns -= attempt_ns // 5
         return min(attempt_ns, max(1, asked.deadline_ns - now_ns))

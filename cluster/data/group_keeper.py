@@ -22,7 +22,7 @@ group and the one that decides are led and reach each other, an intent there out
 by a bounded time (``cluster.simulation.intent_watch``).
 
 What breaks without it. A34b: versions are collected that a reader still needs. A42: orphans that
-nobody meets stay.
+no reader or writer meets stay.
 
 Source: CockroachDB's closed timestamps and garbage collection. Used by ``cluster.data.node``.
 Sans-IO.

@@ -41,9 +41,11 @@ from cluster.data.clock_log import CLOCK
 from cluster.data.exchange import Exchange
 from cluster.data.group_client import Ask
 from cluster.data.hosted_parts import HostedParts
+from cluster.data.node_measures import measures_of
 from cluster.data.node_status import DATA, status_of
 from cluster.data.parts import DataParts, Part, PartSetting
 from cluster.data.replicated_groups import CORE, founding_groups
+from cluster.measures import Measures
 from cluster.ports import (
     Clock,
     Effect,
@@ -63,7 +65,7 @@ from cluster.wire import (
     Response,
 )
 
-#: The connection of requests that the node's host makes; nobody is answered.
+#: The connection of requests that the node's host makes; they are not answered.
 _HOST = 0
 #: Rounds in which parts and replicas may answer each other within one event.
 _ROUNDS_MAX = 10_000
@@ -99,13 +101,9 @@ class DataNode:
         self._peers = tuple(each for each in sorted({*peers}) if each != node_id)
         self._rng, self._clock, self._parts = rng, clock, parts
         self._members = founding_groups(self.founders)
-        self._reads = {CORE: self._reads_of(parts.core)}
-        self._data_reads = self._reads_of(parts.group)
+        self._reads = {CORE: _reads_of(parts.core, self.config)}
+        self._data_reads = _reads_of(parts.group, self.config)
         self._reset(None)
-
-    def _reads_of(self, parts: ReplicaParts) -> frozenset[str]:
-        """Commands that a group answers without an entry of its log."""
-        return frozenset(parts.machine.build(self.config).reads) | {MEMBERS, WATCH}
 
     def _reset(self, clock: Recovered | None) -> None:
         parts = self._parts
@@ -192,6 +190,10 @@ class DataNode:
         """Hex digest of the core's applied state; zeros on a node that is not in the core."""
         replica = self.groups.replica(CORE)
         return replica.state_hash() if replica is not None else "0" * 32
+
+    def measures(self) -> Measures:
+        """What its groups and its clock have measured, for ``/metrics``."""
+        return measures_of(self.groups, self.stamps)
 
     # -- inputs ------------------------------------------------------------------------------------
 
@@ -351,6 +353,11 @@ class DataNode:
         if group not in (CORE, CLOCK) and group not in self._members:
             self.client.learn(group, tuple(members))
             self._to_open.append((group, tuple(members)))
+
+
+def _reads_of(parts: ReplicaParts, config: ClusterConfig) -> frozenset[str]:
+    """Commands that a group answers without an entry of its log."""
+    return frozenset(parts.machine.build(config).reads) | {MEMBERS, WATCH}
 
 
 class _NodeServices:

@@ -4,8 +4,8 @@ Problem. A coordinator dies between the votes and the decision, or between the d
 resolve. Its intents stay, and block every reader and writer of their keys for ever.
 
 Solution. An intent says where its transaction is decided, and when its coordinator was last heard
-of. Whoever meets one that is old, a reader, a writer or the leader that looks for old intents by
-itself, asks the decision group to end the transaction (``p-recover``). The answer is the decision,
+of. A node that meets an old one, as a reader, a writer or the leader that looks for old intents,
+asks the decision group to end the transaction (``p-recover``). The answer is the decision,
 made long ago or just now: a transaction that is still pending, and whose coordinator was silent for
 longer than the patience, becomes an abort there, replicated before anybody is told. Then the
 intents in the way are resolved as decided. A coordinator that was merely slow finds its transaction

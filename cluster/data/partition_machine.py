@@ -126,7 +126,7 @@ class PartitionMachine:
             case "p-close":
                 return ok(self.store.close(*args))
             case _:
-                assert op == "p-collect", f"{op} is nobody's"
+                assert op == "p-collect", f"{op} is no command of a data group"
                 self.records.collect(*args)
                 return ok(self.store.collect(*args))
 

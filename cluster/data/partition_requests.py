@@ -48,7 +48,7 @@ class _Waiting:
     __slots__ = ("connection", "deadline_ns", "id", "lease", "seen")
 
     def __init__(self, connection: int, id: int, deadline_ns: int, lease: str) -> None:
-        self.connection = connection  # -1 if nobody is to be told any more
+        self.connection = connection  # -1 if the client is gone
         self.id = id
         self.deadline_ns = deadline_ns
         self.lease = lease
@@ -144,7 +144,7 @@ class PartitionRequests:
 
     def _delete(self, now_ns: int, name: str) -> None:
         def deleted(later_ns: int, status: str, answer: Any, error: str) -> None:
-            """Whatever became of it: the node's lease ends the key at last."""
+            """Done or not, the node's lease ends the key at last."""
 
         self._questions.ask(now_ns, CORE, Command("delete", REQUESTS + name), deleted)
 
@@ -162,7 +162,7 @@ class PartitionRequests:
         return self._questions.on_answer(now_ns, token, status, value, error)
 
     def on_disconnect(self, connection: int) -> None:
-        """A client's connection is gone; its requests stand, and nobody is told."""
+        """A client's connection is gone; its requests stand, and are not answered."""
         for waiting in self._waiting.values():
             if waiting.connection == connection:
                 waiting.connection, waiting.deadline_ns = -1, NEVER_NS

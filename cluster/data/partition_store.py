@@ -110,6 +110,11 @@ class PartitionStore:
     def __len__(self) -> int:
         return sum(len(each.values) for each in self.partitions.values())
 
+    @property
+    def intents(self) -> int:
+        """Keys that have an intent."""
+        return sum(len(each.intents) for each in self.partitions.values())
+
     def refusal(self, partition: str, epoch: int, key: str | None = None) -> str:
         """Why the group does not act for a partition at an epoch, or a key of it; "" if it does."""
         ownership = self.ownership

@@ -1,7 +1,7 @@
 """Partition transfer: a partition's data on its way to another group, in parts.
 
 Problem. A partition may be larger than the largest frame, and than what one entry of a log should
-be. Whoever carries it may die on the way, and its parts may be lost.
+be. The node that carries it may die on the way, and its parts may be lost.
 
 Solution. A frozen partition whose intents have ended never changes, so its data is the same bytes
 whenever it is asked for: they are named by their digest. The old group gives any part of them. The

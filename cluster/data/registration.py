@@ -9,7 +9,7 @@ the lease ends with all its keys, at one revision; every watcher of the map hear
 counts its lease from the moment it *sent* the grant or the renewal, so its own view ends first.
 
 When the lease has ended, the node serves on: what its groups' logs say it has, it has (the groups
-are replicated on other nodes too). But it acts as nobody's controller any more, and it registers
+are replicated on other nodes too). But it does not act as the controller any more, and it registers
 anew, with a lease of another name. The same happens if the map shows its key gone or under another
 lease, as after a quick restart, where the key of the life before ends later.
 

@@ -2,7 +2,7 @@
 
 Problem. One log has one leader, and its disk and processor are the limit of all; and its members
 are the only nodes that hold data. To have many leaders a node must be a member of many groups, and
-whatever hosts a node (a runtime, a simulation) would have to learn of groups everywhere: in
+every host of a node (a runtime, a simulation) would have to learn of groups everywhere: in
 messages, writes, timers, notes.
 
 Solution. This module hosts one :class:`cluster.core.replica.Replica` for each group, and looks to
@@ -72,7 +72,7 @@ CORE = "core"
 MEMBERS = 3
 #: Index of the snapshot that a group begins with which is opened while the cluster runs.
 OPENED_AT = 1
-#: The hard state that its members begin with: a generation that was nobody's, in which all have the
+#: The hard state that its members begin with: a generation without a leader, in which all have the
 #: same log. (A replica of Viewstamped Replication that has been in no view has no memory.)
 OPENED_IN = HardState(generation=1, adopted=1)
 

@@ -1,8 +1,8 @@
 """Resolutions: every group that may have intents is told how a transaction ended.
 
-The groups are told at once and nobody waits for it. When all participants of a commit have done it,
-the decision group may forget the decision; many such are told together. What is not told, because
-the coordinator dies or an answer is lost, is found by others (``cluster.data.orphans``,
+The groups are told at once, and no client waits for it. When all participants of a commit have done
+it, the decision group may forget the decision; many such are told together. What is not told,
+because the coordinator dies or an answer is lost, is found by others (``cluster.data.orphans``,
 ``cluster.data.group_keeper``).
 
 Invariants. A commit is forgotten only after every participant has resolved its intents.

@@ -1,7 +1,7 @@
 """Size policy: which ranges have grown too large or too busy, and which neighbours are too small.
 
-Problem. Ranges that nobody divides grow until one group holds most of the data, or serves most of
-the requests. Ranges that nobody joins stay behind as dust.
+Problem. Without divisions a range grows until one group holds most of the data, or serves most of
+the requests. Without joins, small ranges stay behind.
 
 Solution. The controller asks the owner of each range now and then how many keys it holds, how many
 writes it has taken since it came to the group, and which key is in the middle. A range with too

@@ -1,17 +1,18 @@
 """Stamps: a node's hybrid clock, as the messages between nodes carry it.
 
 Problem. What follows from a message must get a later timestamp than what led to it, on every node
-and whatever the message is about; a part that had to think of it would forget it.
+on every subject; a part that had to think of it would forget it.
 
 Solution. The node stamps each message between nodes as it wraps it, and merges the stamp of each
 that arrives, before the message is looked at. A stamp is the newest of what the node has issued or
 merged and of its physical time: a send is an event. A stamp that is further ahead than the bound
 on clocks is not merged (the hybrid clock's rule), and counted.
 
-A stamp is nobody's version: it may be above the durable bound, since the clocks that merge it only
-begin above it. After a restart the hybrid clock begins at the bound that its former life made
-durable, which is far ahead of every clock. That is no timestamp that anybody was told, so it is not
-stamped on messages: the others would take it for a clock that is off, and fence themselves.
+A stamp is not the version of a value: it may be above the durable bound, since the clocks that
+merge it only begin above it. After a restart the hybrid clock begins at the bound that its former
+life made durable, which is far ahead of every clock. No other node was told that timestamp, so
+it is not stamped on messages: the others would take it for a clock that is off, and fence
+themselves.
 
 Stamps tell more: how far the clocks of the others are from this node's. What is heard goes to the
 fence (``cluster.data.clock_fence``), which knows when this node's clock cannot be trusted. Messages

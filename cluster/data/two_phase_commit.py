@@ -16,12 +16,13 @@ on one node's memory:
         |-- resolve(commit, T) -> intents become versions at T
         |-- forget -----------------------------------------> once all have resolved
 
-A *vote* is yes if what was read still holds, nobody else's intent is in the way, and the commit
-timestamp T lies above everything that was promised: newer versions, validated reads (timestamp
-cache), the closed timestamp. If only T is too low the group names one that would do (push), and the
-coordinator prepares everywhere once more. An *intent* is a write that is not visible. It blocks
-other writers of the key, and readers whose timestamp is not below its own. After a yes-vote a group
-never aborts by itself: it has promised, and only the decision group knows the end.
+A *vote* is yes if what was read still holds, no other transaction's intent is in the way, and the
+commit timestamp T lies above everything that was promised: newer versions, validated reads
+(timestamp cache), the closed timestamp. If only T is too low the group names one that would do
+(push), and the coordinator prepares everywhere once more. An *intent* is a write that is not
+visible. It blocks other writers of the key, and readers whose timestamp is not below its own. After
+a yes-vote a group never aborts by itself: it has promised, and only the decision group knows the
+end.
 
 A transaction has read its values at one timestamp (``started``). What it read is checked when it
 prepares, up to a timestamp that its isolation level names: its own commit timestamp for
@@ -33,7 +34,7 @@ the log at which it was served. Ranges are checked as ranges: a key that was abs
 
 A transaction of one group needs no decision of its own: its vote is the commit (one phase).
 
-If the coordinator is gone, its transactions are orphans. Whoever meets an intent that is old asks
+If the coordinator is gone, its transactions are orphans. A node that meets an old intent asks
 the decision group to end the transaction, and resolves the intent as it says
 (``cluster.data.decision_records``, ``cluster.data.orphans``).
 
@@ -246,7 +247,7 @@ class Participant:
         return [BLOCKED, *self.met(intent)]
 
     def met(self, intent: Intent) -> list[Any]:
-        """What whoever meets an intent must know: [txn, decision group, stamp, started,
+        """What a node that meets an intent must know: [txn, decision group, stamp, started,
         timestamp]."""
         held = self.prepared[intent.txn]
         return [intent.txn, held.decision_group, held.stamp, held.started, held.timestamp]

@@ -14,7 +14,7 @@ Invariants. Merging is commutative, associative and idempotent, so the order of 
 matter. A record is never replaced by a lesser one. Equal views have equal digests.
 
 What breaks without it. A51a: without incarnations a worse state is final. A member that was taken
-for dead once is dead for ever, whatever it says.
+for dead once is dead for ever, although it answers.
 
 Source: Das, Gupta and Motivala, "SWIM" (2002), section 4.2; Joshi, "Gossip Dissemination". Pure
 bookkeeping, used by :mod:`cluster.gossip.group_membership`.

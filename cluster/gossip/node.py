@@ -286,7 +286,7 @@ class GossipNode:
             return (
                 "redirect" if alive else "retry",
                 None,
-                f"{self.leader.leader or 'nobody'} leads",
+                f"{self.leader.leader or 'no member'} leads",
             )
         if not self.leads or not self.register.consents(view.id, fence):
             return ("retry", None, f"{self.node} leads view {view.id} without a majority of it")

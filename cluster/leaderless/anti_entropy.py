@@ -1,6 +1,6 @@
 """Anti-Entropy: replicas compare what they hold in the background, until they hold the same.
 
-Problem. A key that nobody reads, whose write missed a replica and whose hint was lost, stays
+Problem. A key that is not read, whose write missed a replica and whose hint was lost, stays
 different for ever.
 
 Solution. Now and then a node sends a peer the digests of its Merkle tree's topmost ranges, of the

@@ -1,6 +1,6 @@
 """A node of role ``leaderless``: keys on N nodes, any of which takes reads and writes.
 
-It implements :class:`cluster.ports.Core`. Nobody leads and there is no log: what a node holds of a
+It implements :class:`cluster.ports.Core`. There is no leader and no log: what a node holds of a
 key is a state that can be merged with any other, and all that nodes send each other is states to be
 merged, and questions about them.
 
@@ -167,7 +167,7 @@ class LeaderlessNode:
         )
         self.fence = parts.fence()
         self.ring_member = _ring_member_of(self, memory, parts, self._rng)
-        #: what is asked is numbered anew in each life: late answers to an earlier one are nobody's
+        #: what is asked is numbered anew in each life: late answers to an earlier one are dropped
         self._last_id = self._rng.between(1, LIVES)
         self._bounds: list[tuple[int, int]] = []
         self._timer_ns = 0

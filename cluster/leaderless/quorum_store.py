@@ -265,7 +265,7 @@ class QuorumStore:
         )
 
     def _late(self, id: int, source: NodeId, state: KeyState) -> None:
-        """An answer that nobody waits for may still show that a replica is behind."""
+        """An answer that is not waited for any more may still show that a replica is behind."""
         held = self._repair.late(id, source)
         if held is None:
             return

@@ -1,7 +1,7 @@
 """What a node of role ``leaderless`` holds: states by key, hints for others, and their records.
 
 Problem. A replica that says it has a write must have it after a crash, and there is no log of
-operations to be replayed: a key's state is whatever was merged into it.
+operations to be replayed: a key's state is all that was merged into it.
 
 Solution. The storage of the logs serves here too. Each changed state is a record of its own in the
 write-ahead log, whole, and the last record of a key counts. So it is with hints, which are states

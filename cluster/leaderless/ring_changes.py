@@ -30,7 +30,7 @@ If so many are away that they may be a quorum of some key, what only they have w
 no member has all that it gains until enough of them are back, and the change waits.
 
 What holds while members change. Let a write be acknowledged by a quorum under ring k. Every quorum
-read that begins after that finds it, under whatever ring:
+read that begins after that finds it, under any ring:
 
 - under ring k, or k+1, or k-1: the two rings share a set of members, of which both have quorums;
 - under a settled ring that follows a joint one: a node that gained keys fetched them from all
@@ -111,7 +111,7 @@ class RingChanges:
         return news
 
     def forget(self, now_ns: int) -> None:
-        """Wishes that nobody repeats are over."""
+        """Wishes that are not repeated are over."""
         self._wishes = {node: until for node, until in self._wishes.items() if until > now_ns}
 
     def handed_over(self, ring: int, member: NodeId) -> bool:

@@ -134,7 +134,7 @@ class RingMember:
             self._follow(now_ns)
 
     def other_ring(self, source: NodeId, ring: int) -> None:
-        """A message came under another ring: whoever knows the later one tells it."""
+        """A message came under another ring: the node that knows the later one tells it."""
         if ring != self.ring.number:
             self._outgoing.send(source, self.leader.view)
 

@@ -1,4 +1,4 @@
-"""Tombstones: what was deleted is remembered until nobody can bring it back.
+"""Tombstones: what was deleted is remembered until no replica can bring it back.
 
 Problem. A deleted key cannot simply be dropped: a replica that missed the deletion still has the
 value, and in the next comparison it would seem to be the one that knows more. Remembered for ever,

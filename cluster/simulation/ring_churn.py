@@ -68,7 +68,7 @@ class RingChurn:
             elif member in outcome.value["retired"] and not outcome.value["outgoing"]:
                 self._wipe(node)
             elif member in outcome.value["voters"] and not outcome.value["outgoing"]:
-                del self._busy[node]  # it was refused, or lost, and nobody repeats it
+                del self._busy[node]  # it was refused, or lost, and is not repeated
             else:
                 self._lose_patience(outcome.value["awaited"])
                 self._later(self._replace, node)

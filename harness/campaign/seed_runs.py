@@ -137,7 +137,7 @@ def keep_seed(seed: int, job: Job, *, store: str) -> Path:
 
     Raises:
         SetupError: the store cannot be written.
-        Exception: whatever the simulation raises, if that is what the seed found.
+        Exception: any that the simulation raises, if that is what the seed found.
     """
     spec = SeedSpec.of(seed, job)
     run = spec.run()

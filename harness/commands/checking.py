@@ -85,7 +85,7 @@ _BY_NAME = {name: parameter for parameter, flag in FLAGS.items() for name in fla
 def plain(words: Sequence[str]) -> dict[str, Any] | None:
     """The keywords of :func:`run` for a plain command line: files, and known flags in full.
 
-    None for whatever else: help, mistakes and abbreviations are for the parser of all commands.
+    None for all else: help, mistakes and abbreviations are for the parser of all commands.
     """
     options: dict[str, Any] = {}
     files: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,13 +42,19 @@ _Consensus = Annotated[
         help="Consensus of a new cluster: raft (default), multi-paxos, viewstamped or zab.",
     ),
 ]
-_Port = Annotated[int, Parameter(name="--port", help="First port of a new cluster.")]
+_Port = Annotated[
+    int,
+    Parameter(
+        name="--port", show_default=False, help="First port of a new cluster (default 7101)."
+    ),
+]
 _Arg = Annotated[
     list[str] | None,
     Parameter(
         name="--arg",
         negative=(),
-        help="One more argument for every node, {node} in it is the node's name; repeatable.",
+        help="One more argument for every node, {node} in it is the node's name; repeatable. "
+        "Remembered for the next `up`; '' forgets those it had.",
     ),
 ]
 _Certs = Annotated[
@@ -62,7 +69,7 @@ def cluster(
     nodes: _Nodes = "",
     role: _Role = "",
     consensus: _Consensus = "",
-    port: _Port = 7101,
+    port: _Port = 0,
     certs: _Certs = "",
     arg: _Arg = None,
 ) -> int:
@@ -74,7 +81,7 @@ def cluster(
         case "up":
             count = len(parse_nodes(nodes)) if nodes else 0
             kind = {"role": role, "consensus": consensus, "certs": certs}
-            found = up(where, nodes=count, port=port, arguments=list(arg or []), **kind)
+            found = up(where, nodes=count, port=port, arguments=arg or (), **kind)
             return _told(where, found, tls_arguments(found.certs, "client"))
         case "status":
             return _status(where)
@@ -94,6 +101,8 @@ def _told(where: Path, found: Playground, tls: list[str]) -> int:
     from harness.playground import TOKEN
 
     _status(where)
+    if found.arguments:
+        print(f"its nodes have: {shlex.join(found.arguments)}")
     asked = _FIRST_WORDS.get(found.role, "put greeting hello")
     if asked:
         print(

@@ -45,6 +45,10 @@ _EMPTY_S = 0.5
 _BATCH = 100
 #: messages one poll of a log returns at most
 _POLL_MAX = 1000
+#: messages of a stream asked for at a time
+_AT_ONCE = 100
+#: JetStream's code for a sequence number at which there is no message
+_NO_MESSAGE = 10037
 
 
 class Nats:
@@ -185,7 +189,9 @@ class NatsClient:
             self._made.add(name)
         if self._db.objects == "queue" and name not in self._pulls and op.f != "enqueue":
             wait = api.ConsumerConfig(ack_wait=self._db.ack_wait_s, max_ack_pending=10_000)
-            self._pulls[name] = await self._stream.pull_subscribe(name, "workers", config=wait)
+            self._pulls[name] = await self._stream.pull_subscribe(
+                name, "workers", stream=name, config=wait
+            )
         return name
 
     async def _publish(self, op: Invocation, name: str) -> int:
@@ -239,26 +245,38 @@ class NatsClient:
     async def _from(
         self, name: str, first: int, *, most: int | None = None
     ) -> list[tuple[int, Any]]:
-        """Sequence numbers and values from one on, up to the last that the stream has now."""
-        from nats.js import api
+        """Sequence numbers and values from one on, up to the last that the stream has now.
 
-        last = (await self._stream.stream_info(name)).state.last_seq
-        if last < first:
-            return []
+        The stream's leader is asked for each message. A consumer would have to be made first, by
+        JetStream's own group, on any server, and would be silent for a while if that went wrong.
+        """
+        last = await self._last(name)
         found: list[tuple[int, Any]] = []
-        begin = api.ConsumerConfig(
-            deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=first
-        )
-        reader = await self._stream.subscribe(name, ordered_consumer=True, config=begin)
-        try:
-            while (not found or found[-1][0] < last) and len(found) != most:
-                message = await reader.next_msg(timeout=self._db.op_timeout_s * 0.5)
-                sequence = message.metadata.sequence.stream
-                found.append((sequence, msgspec.json.decode(message.data)))
-        finally:
-            with contextlib.suppress(Exception):
-                await reader.unsubscribe()
+        for begin in range(first, last + 1, _AT_ONCE):
+            page = range(begin, min(begin + _AT_ONCE, last + 1))
+            messages = await asyncio.gather(*(self._message(name, each) for each in page))
+            found += [message for message in messages if message is not None]
+            if most is not None and len(found) >= most:
+                return found[:most]
+        if len(found) <= last - first and await self._last(name) < last:
+            raise ConnectionError("another server leads the stream, and has less of it")
         return found
+
+    async def _last(self, name: str) -> int:
+        """The sequence number of the stream's last message."""
+        return int((await self._stream.stream_info(name)).state.last_seq)
+
+    async def _message(self, name: str, sequence: int) -> tuple[int, Any] | None:
+        """The message at a sequence number, of the stream's leader; None if it holds none there."""
+        from nats.js.errors import NotFoundError
+
+        try:
+            message = await self._stream.get_msg(name, sequence)
+        except NotFoundError as error:
+            if error.err_code != _NO_MESSAGE:
+                raise
+            return None
+        return sequence, msgspec.json.decode(message.data)
 
     async def close(self) -> None:
         """Hang up."""

@@ -6,7 +6,7 @@ level that the database's option says. What is known beforehand goes in one requ
 What must look before it writes (a transfer, a compare-and-set, an increment) is interactive: begin,
 read, write, commit, all at one node.
 
-Outcomes. Until the commit was sent, nothing has happened: whatever goes wrong before is ``fail``.
+Outcomes. Until the commit was sent, nothing has happened: every error before is ``fail``.
 A commit without an answer is ``info``, unless the transaction only read.
 
 The keys that clients have used lately are kept: a nemesis that splits ranges asks for them.

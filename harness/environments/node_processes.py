@@ -187,7 +187,7 @@ class NodeProcesses:
         return evidence
 
     async def resume(self) -> None:
-        """Let go on whatever is stopped, whichever process it is."""
+        """Let every stopped process go on."""
         await self.machine.resume_all()
         await self.refresh()
 

@@ -284,6 +284,24 @@ def test_a_connection_that_is_lost_does_not_turn_the_next_request_away() -> None
     assert client.node == "n3", "z goes to its node first"
 
 
+def test_what_is_withdrawn_makes_no_other_wait_and_its_answer_is_ignored() -> None:
+    client = connected()
+    watch = begin(client, Command("watch", "k", ({"after": 5},)))
+    second, actions = client.submit(1, put("x", 1), timeout_ns=5_000 * MS)
+    assert sends(actions) == [], "one after the other"
+    actions = client.withdraw(2, 1)
+    (write,) = sends(actions)
+    assert done(actions) == [(1, "fail")] and write.command.op == "put"
+    assert done(client.on_response(3, client.epoch, Response(watch.id, "ok", {}, 6))) == []
+    third, _ = client.submit(4, put("x", 2), timeout_ns=5_000 * MS)
+    actions = client.withdraw(5, second)
+    assert done(actions) == [(second, "unknown")], "it was sent"
+    assert [request.command.args for request in sends(actions)] == [(2,)]
+    assert client.withdraw(6, second) == []
+    assert done(client.on_response(7, client.epoch, Response(write.id, "ok", 1, 7))) == []
+    assert client.pending == 1 and third == 3
+
+
 def test_close_ends_everything_honestly() -> None:
     client = connected()
     begin(client, put("x", 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -44,6 +45,20 @@ def test_without_a_node_each_command_ends_with_3(words: list[str], tmp_path: Pat
 
 def test_without_an_admin_endpoint_status_ends_with_3() -> None:
     assert main(["--timeout", "0.2", "--admin", "127.0.0.1:1", "status"]) == 3
+
+
+@pytest.mark.real
+def test_what_is_no_admin_endpoint_or_wants_a_token_is_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Cluster(tmp_path, nodes=("n1",), token="secret-of-the-cluster") as cluster:
+        for port, sentence in (
+            (cluster.ports["n1"], "it does not speak HTTP"),
+            (cluster.admins["n1"], "the cluster has a token: give --token-file FILE"),
+        ):
+            assert main(["--timeout", "60", "--admin", f"127.0.0.1:{port}", "status"]) == 3
+            told = json.loads(capsys.readouterr().out)
+            assert told["admin"] == f"127.0.0.1:{port}" and sentence in told["error"]
 
 
 @pytest.mark.parametrize(

@@ -54,11 +54,23 @@ def test_groups_are_led_the_core_serves_and_all_remember(tmp_path: Path) -> None
         assert sorted(rows(cluster, "n4")) == ["g-n2", "g-n3", "g-n4"]
         metrics = cluster.get("n4", "/metrics")
         assert 'splitbrain_group_is_leader{group="g-n3"}' in metrics
+        sample = dict(line.split(" ") for line in metrics.splitlines() if line[0] != "#")
+        assert float(sample["splitbrain_intents"]) >= 0
+        assert 0 <= float(sample["splitbrain_hlc_drift_seconds"]) <= 0.05, "the clock bound"
+        assert sample["splitbrain_hlc_refused_total"] == "0"
+        assert sample["splitbrain_watch_slow_total"] == sample["splitbrain_watch_count"] == "0"
+        assert sample["splitbrain_lease_count"] == "0", "n4 is not in the core"
 
         nodes = ",".join(f"{node}={address}" for node, address in cluster.addresses.items())
         argv = [sys.executable, "-m", "cluster.client", "--nodes", nodes, "get", "x"]
         said = subprocess.run(argv, capture_output=True, text=True, timeout=WITHIN_S)
         assert json.loads(said.stdout)["value"] == 2, said.stderr
+        snapshot = [*argv[:-2], "--timeout", "60", "snapshot"]  # of what clients put into the core
+        for word in ("save", "restore"):
+            more = [*snapshot, word, str(tmp_path / "keys")]
+            said = subprocess.run(more, capture_output=True, text=True, timeout=WITHIN_S)
+            assert said.returncode == 0 and json.loads(said.stdout)["keys"] == 1, said
+            assert ("nothing of what transactions wrote" in said.stderr) is (word == "save")
 
         for node in NODES:
             cluster.kill(node)

@@ -186,6 +186,73 @@ def test_a_holder_that_is_asked_to_end_ends_its_command_and_gives_the_lock_back(
     assert client(cluster, "get", "lock/ended")["value"] is None
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("words", [["lock", "queued"], ["elect", "queued", "me"]], ids=" ".join)
+def test_a_candidate_that_is_interrupted_while_it_waits_leaves_no_lease(
+    cluster: Cluster, words: list[str], number: int
+) -> None:
+    def leases() -> set[str]:
+        return {each["lease"] for each in client(cluster, "lease", "list")["value"]}
+
+    kind = "lock" if words[0] == "lock" else "election"
+    client(cluster, "put", f"{kind}/queued", "true")  # it is taken, and stays so
+    before = leases()
+
+    def interrupted() -> bool:  # again, if a busy cluster did not answer in time
+        waiting = subprocess.Popen(
+            argv(cluster, *words, "--ttl", "600"),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )  # fmt: skip
+        eventually("it waits", lambda: leases() - before)
+        waiting.send_signal(number)
+        assert waiting.wait(WITHIN_S) == 128 + number
+        left = leases() - before
+        for each in left:
+            client(cluster, "lease", "revoke", each)
+        return not left
+
+    eventually("no lease is left", interrupted)
+    client(cluster, "delete", f"{kind}/queued")
+
+
+def test_what_one_cluster_saved_begins_another_and_the_old_nodes_are_strangers_to_it(
+    tmp_path: Path,
+) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    file = str(tmp_path / "keys.jsonl")
+    other = ["--cluster", "other"]
+    with Cluster(tmp_path / "old", nodes=("n1", "n2")) as old:
+        values = {"a": 1, "ü/b": {"x": [1, None]}, "c": "text", "l": [5, 6]}
+        client(old, "txn", json.dumps({"then": [["put", *each] for each in values.items()]}))
+        client(old, "lease", "grant", "600", "--id", "mine")
+        client(old, "put", "leased", "1", "--lease", "mine")
+        saved = client(old, "snapshot", "save", file)
+        assert (saved["keys"], saved["left_out"]) == (4, 1)
+        with Cluster(tmp_path / "new", *other, nodes=("n2",)) as new:
+            client(new, *other, "txn", json.dumps({"then": [["put", "own", 7], ["put", "a", 0]]}))
+            client(new, *other, "snapshot", "restore", file)
+            told = client(new, *other, "snapshot", "restore", file)
+            assert (told["keys"], told["saved_at_revision"]) == (4, saved["revision"])
+            items = client(new, *other, "range", "")["value"]["items"]
+            found = {item["key"]: (item["value"], item["lease"]) for item in items}
+            wanted = {**values, "own": 7}
+            assert found == {key: (value, "") for key, value in wanted.items()}, "twice is once"
+            assert client(new, *other, "lease", "list")["value"] == []
+
+            said = client(new, "--timeout", "1", "get", "a", code=3)
+            assert "it belongs to cluster 'splitbrain'" in said["error"]
+            old.kill("n1")
+            assert "of cluster 'splitbrain', not to node 'n1' of" in old.refusal("n1", *other)
+            peers = f"n1={old.addresses['n1']},n2={new.addresses['n2']}"
+            old.start("n1", "--peers", peers)
+            stranger = {"event": "link-refused", "reason": "it belongs to cluster 'splitbrain'"}
+            eventually(
+                "the new cluster refuses the old node",
+                lambda: any(stranger.items() <= event.items() for event in old.events("n1")),
+            )
+
+
 def test_a_lock_that_is_held_is_in_no_snapshot(cluster: Cluster, tmp_path: Path) -> None:
     file = tmp_path / "keys.jsonl"
     lease = client(cluster, "lease", "grant", "600")["value"]["lease"]

@@ -52,10 +52,34 @@ async def do(client: Any, f: str, value: Any = None, key: Any = "x") -> tuple[st
     return done.type, done.value
 
 
+async def value_of(
+    client: Any, f: str = "read", value: Any = None, key: Any = "x", *, within_s: float = PATIENCE_S
+) -> Any:
+    """What a read says. One that fails says nothing, as on a machine that has much else to do:
+    it is asked again."""
+
+    async def once() -> tuple[Any, ...]:
+        how, said = await do(client, f, value, key)
+        return (said,) if how == "ok" else ()
+
+    return (await until(once, within_s))[0]
+
+
 async def sure(
-    client: Any, f: str, value: Any, key: Any = "x", *, within_s: float = PATIENCE_S
+    client: Any,
+    f: str,
+    value: Any,
+    key: Any = "x",
+    *,
+    within_s: float = PATIENCE_S,
+    shown: Callable[[Any], bool] | None = None,
 ) -> None:
+    """Do it until it is done. What must not be done twice names by what a read shows it: then it
+    is not asked again."""
+
     async def once() -> bool:
-        return (await do(client, f, value, key))[0] == "ok"
+        if (await do(client, f, value, key))[0] == "ok":
+            return True
+        return shown is not None and shown(await value_of(client, key=key, within_s=within_s))
 
     await until(once, within_s)

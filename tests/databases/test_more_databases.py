@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
-from real_clusters import NODES, cluster, do, sure, until
+from nats.js.errors import NotFoundError
+from real_clusters import NODES, cluster, do, sure, until, value_of
 
 from checkers.core.verdict import Verdict
 from harness.api import run
@@ -74,6 +76,16 @@ def on(run_dir: Path, db: Any, body: Any) -> None:
     cluster(run_dir, db, closing)
 
 
+async def appended(client: Any, value: int, key: Any = "x") -> None:
+    """One element more, once."""
+    await sure(client, "append", value, key, shown=lambda elements: value in elements)
+
+
+async def swapped(client: Any, old: Any, new: Any) -> None:
+    """One value instead of another, once."""
+    await sure(client, "cas", [old, new], shown=lambda value: bool(value == new))
+
+
 async def takes_turns(one: Any, other: Any) -> None:
     """A lock is given to one, then to the other, with a larger token; stale writes are refused."""
     how, first = await do(one, "acquire", key="l")
@@ -100,13 +112,13 @@ def test_etcd_keeps_lists_sets_watches_locks_and_leases(tmp_path: Path) -> None:
             return await opened(db, n1), await opened(db, n2)
 
         one, other = await pair("list")
-        assert await do(one, "read") == ("ok", [])
+        assert await value_of(one) == []
         for first, second in ((1, 2), (3, 4)):
-            await asyncio.gather(do(one, "append", first), do(other, "append", second))
-        assert sorted((await do(other, "read"))[1]) == [1, 2, 3, 4]
+            await asyncio.gather(appended(one, first), appended(other, second))
+        assert sorted(await value_of(other)) == [1, 2, 3, 4]
         one, other = await pair("set")
-        assert await do(one, "add", 7, key="s") == ("ok", 7)
-        assert await do(other, "read", key="s") == ("ok", [7])
+        await sure(one, "add", 7, key="s")
+        assert await value_of(other, key="s") == [7]
         one, other = await pair("watch", watch_s=0.4)
         how, first = await do(one, "write", 1, key="k0")
         await do(one, "write", 2, key="k1")
@@ -143,16 +155,16 @@ def test_zookeeper_keeps_registers_sets_queues_and_locks(tmp_path: Path) -> None
             return await opened(db, nodes[0]), await opened(db, nodes[1])
 
         one, other = await pair("register")
-        assert await do(one, "read") == ("ok", None)
-        assert (await do(one, "write", 1))[0] == "ok"
-        assert await do(other, "read") == ("ok", 1)
-        assert (await do(other, "cas", [1, 2]))[0] == "ok"
+        assert await value_of(one) is None
+        await sure(one, "write", 1)
+        assert await value_of(other) == 1
+        await swapped(other, 1, 2)
         assert (await do(one, "cas", [1, 3]))[0] == "fail"
-        assert await do(one, "read") == ("ok", 2)
+        assert await value_of(one) == 2
         one, other = await pair("set")
-        assert await do(one, "read", key="s") == ("ok", [])
-        assert (await do(one, "add", 4, key="s"))[0] == "ok"
-        assert await do(other, "read", key="s") == ("ok", [4])
+        assert await value_of(one, key="s") == []
+        await sure(one, "add", 4, key="s")
+        assert await value_of(other, key="s") == [4]
         one, other = await pair("queue")
         for value in (1, 2, 3):
             assert (await do(one, "enqueue", value, key="q"))[0] == "ok"
@@ -187,7 +199,7 @@ def test_zookeepers_deposed_leader_answers_sync_alone(
             reader = await opened(patient, env.node(old))
             writer = await opened(ZooKeeper(session_s=4, op_timeout_s=PATIENCE_S), others[0])
             await sure(writer, "write", -number, within_s=100)
-            assert await do(reader, "read") == ("ok", -number)
+            assert await value_of(reader) == -number
             await env.pause(old)
             await until(lambda among=others: patient.primaries(among), within_s=100)
             await sure(writer, "write", number, within_s=100)  # it may have to connect again
@@ -219,24 +231,24 @@ def test_redis_keeps_registers_lists_counters_and_ids(tmp_path: Path) -> None:
         node = env.node("n2")
         patient: dict[str, Any] = {"op_timeout_s": PATIENCE_S}
         register = await opened(Redis(**patient), node)
-        assert await do(register, "read") == ("ok", None)
-        assert (await do(register, "cas", [None, 1]))[0] == "ok"
+        assert await value_of(register) is None
+        await swapped(register, None, 1)
         assert (await do(register, "cas", [2, 3]))[0] == "fail"
-        assert (await do(register, "write", 5))[0] == "ok"
-        assert await do(register, "read") == ("ok", 5)
+        await sure(register, "write", 5)
+        assert await value_of(register) == 5
         items = await opened(Redis(objects="list", **patient), node)
-        assert (await do(items, "append", 1, key="l"))[0] == "ok"
-        assert await do(items, "read", key="l") == ("ok", [1])
+        await appended(items, 1, key="l")
+        assert await value_of(items, key="l") == [1]
         counter = await opened(Redis(objects="counter", **patient), node)
-        assert await do(counter, "read", key="c") == ("ok", 0)
-        assert (await do(counter, "add", 4, key="c"))[0] == "ok"
-        assert await do(counter, "read", key="c") == ("ok", 4)
+        assert await value_of(counter, key="c") == 0
+        await sure(counter, "add", 4, key="c", shown=lambda total: bool(total == 4))
+        assert await value_of(counter, key="c") == 4
         ids = await opened(Redis(objects="ids", **patient), node)
         assert (await do(ids, "generate"))[1] != (await do(ids, "generate"))[1]
         log = await opened(Redis(objects="log", **patient), node)
         for offset, value in enumerate((7, 8)):
             assert await do(log, "send", value, key="g") == ("ok", offset)
-        assert await do(log, "poll", {"from": 1}, key="g") == ("ok", [[1, 8]])
+        assert await value_of(log, "poll", {"from": 1}, key="g") == [[1, 8]]
 
     # On a busy machine a primary may be silent for a while, and must stay the primary.
     on(tmp_path, Redis(down_after_ms=30_000), body)
@@ -259,14 +271,47 @@ def test_nats_keeps_queues_sets_and_logs(tmp_path: Path) -> None:
         assert await do(one, "drain", key="q") == ("ok", [2, 3])
         elements = await opened(with_objects("set"), env.node("n3"))
         await sure(elements, "add", 4, key="s")
-        assert await do(elements, "read", key="s") == ("ok", [4])
+        assert await value_of(elements, key="s") == [4]
         one, other = [await opened(with_objects("log"), env.node(n)) for n in ("n1", "n3")]
         for value in (7, 8, 9):
             await sure(one, "send", value, key="g")
-        assert await do(other, "poll", {"from": 1}, key="g") == ("ok", [[1, 8], [2, 9]])
-        assert await do(other, "poll", {"from": 3}, key="g") == ("ok", [])
+        assert await value_of(other, "poll", {"from": 1}, key="g") == [[1, 8], [2, 9]]
+        assert await value_of(other, "poll", {"from": 3}, key="g") == []
 
     on(tmp_path, Nats(), body)
+
+
+class Kept:
+    """A stream's leader: its last sequence number each time it is asked, and its messages."""
+
+    def __init__(self, lasts: list[int], messages: dict[int, int]) -> None:
+        self.lasts, self.messages = lasts, messages
+
+    async def stream_info(self, name: str) -> Any:
+        last = self.lasts.pop(0) if len(self.lasts) > 1 else self.lasts[0]
+        return SimpleNamespace(state=SimpleNamespace(last_seq=last))
+
+    async def get_msg(self, name: str, sequence: int) -> Any:
+        if sequence not in self.messages:
+            raise NotFoundError(code=404, err_code=10037, description="no message found")
+        return SimpleNamespace(data=str(self.messages[sequence]).encode())
+
+
+def test_a_nats_stream_is_read_of_its_leader_across_what_it_lost() -> None:
+    def polled(kept: Kept, first: int, most: int | None = None) -> Any:
+        client = Nats(objects="log").client()
+        client._stream = kept
+        return asyncio.run(client._from("log-x", first, most=most))
+
+    whole = {sequence: -sequence for sequence in range(1, 251)}
+    assert polled(Kept([250], whole), 1) == list(whole.items())
+    assert polled(Kept([250], whole), 1, most=3) == [(1, -1), (2, -2), (3, -3)]
+    assert polled(Kept([250], whole), 251) == []
+    del whole[7]
+    assert [sequence for sequence, _ in polled(Kept([250], whole), 6)][:2] == [6, 8]
+    # Between two questions another server came to lead, with less.
+    with pytest.raises(ConnectionError, match="another server leads the stream"):
+        polled(Kept([250, 6], {1: -1}), 1)
 
 
 LEVELS = [
@@ -312,13 +357,13 @@ def test_galera_certifies_and_is_stale_unless_it_waits(tmp_path: Path) -> None:
             return await opened(db, nodes[0]), await opened(db, nodes[1])
 
         one, other = await pair("register")
-        assert await do(one, "read") == ("ok", None)
-        assert (await do(one, "cas", [None, 1]))[0] == "ok"
-        assert await do(other, "read") == ("ok", 1)
+        assert await value_of(one) is None
+        await swapped(one, None, 1)
+        assert await value_of(other) == 1
         assert (await do(other, "cas", [2, 3]))[0] == "fail"
         one, other = await pair("set")
-        assert (await do(one, "add", 7, key="s"))[0] == "ok"
-        assert await do(other, "read", key="s") == ("ok", [7])
+        await sure(one, "add", 7, key="s")
+        assert await value_of(other, key="s") == [7]
         one, other = await pair("txn-list")
         assert (await do(one, "txn", [["append", "l", 1], ["r", "l", None]]))[1][1][2] == [1]
         assert (await do(other, "txn", [["append", "l", 2], ["r", "l", None]]))[1][1][2] == [1, 2]
@@ -326,7 +371,7 @@ def test_galera_certifies_and_is_stale_unless_it_waits(tmp_path: Path) -> None:
         assert (await do(one, "open", {"a": 5, "b": 5}))[0] == "ok"
         assert (await do(other, "transfer", {"from": "a", "to": "b", "amount": 9}))[0] == "fail"
         assert (await do(other, "transfer", {"from": "a", "to": "b", "amount": 2}))[0] == "ok"
-        assert await do(one, "read") == ("ok", {"a": 3, "b": 7})
+        assert await value_of(one) == {"a": 3, "b": 7}
 
     on(tmp_path, Galera(), body)
 

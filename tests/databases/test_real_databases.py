@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_clusters import NODES, cluster, do, sure, until
+from real_clusters import NODES, PATIENCE_S, cluster, do, sure, until, value_of
 
 from harness.databases.etcd import Etcd
 from harness.databases.programs import ETCD
@@ -40,11 +40,11 @@ def test_registers_and_leaders_and_a_cut_off_leader(make: Any, tmp_path: Path) -
         assert len(leaders) == 1
         client = db.client()
         await client.open(env.node("n2"))
-        assert await do(client, "read", key="absent") == ("ok", None)
+        assert await value_of(client, key="absent") is None
         await sure(client, "write", 1)
-        assert await do(client, "cas", [1, 2]) == ("ok", [1, 2])
+        await sure(client, "cas", [1, 2], shown=lambda value: bool(value == 2))
         assert (await do(client, "cas", [1, 3]))[0] == "fail"
-        assert await do(client, "read") == ("ok", 2)
+        assert await value_of(client) == 2
         await client.close()
 
         shape = isolate(leaders, NODES)
@@ -128,7 +128,7 @@ def test_pysyncobj_reads_stale_data_from_a_cut_off_node(tmp_path: Path) -> None:
         cut = isolate([lonely], NODES).cut
         await env.set_links({link: LinkFault(cut=True) for link in cut})
         await sure(writer, "write", 2)
-        assert await do(reader, "read") == ("ok", 1)
+        assert await value_of(reader) == 1
         await writer.close()
         await reader.close()
 
@@ -136,7 +136,7 @@ def test_pysyncobj_reads_stale_data_from_a_cut_off_node(tmp_path: Path) -> None:
 
 
 def test_the_reference_cluster_does_all_its_operations_on_real_nodes(tmp_path: Path) -> None:
-    db = Reference()  # whose clients know the token of its nodes
+    db = Reference(op_timeout_s=PATIENCE_S)  # whose clients know the token of its nodes
     cluster(tmp_path, db, lambda env: _all_operations(env, db))
 
 
@@ -173,7 +173,7 @@ async def _all_operations(env: Any, db: Reference) -> None:
 
 async def _other_objects(env: Any, token: str) -> None:
     async def client(objects: str) -> Any:
-        db = Reference(objects=objects)
+        db = Reference(objects=objects, op_timeout_s=PATIENCE_S)
         db.token = token  # the cluster's
         made = db.client()
         await made.open(env.node("n2"))

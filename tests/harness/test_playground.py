@@ -53,7 +53,10 @@ def test_a_cluster_is_started_and_stopped_and_keeps_what_it_knows(
         assert "holds a cluster of role core" in capsys.readouterr().err
         assert cli.main(["cluster", "up", *words, "--nodes", "5"]) == 254
         assert "holds a cluster of 1 nodes; leave --nodes out" in capsys.readouterr().err
-        up(where, consensus="raft", port=1, arguments=[])  # it is there: as it was
+        other = str(load(where).nodes[0].port + 1)
+        assert cli.main(["cluster", "up", *words, "--port", other]) == 254
+        assert f"--port is {other}, and " in capsys.readouterr().err
+        up(where, consensus="raft")  # it is there: as it was
         found = subprocess.run([*client, "get", "x"], check=True, capture_output=True)
         assert json.loads(found.stdout)["value"] == 1
     finally:
@@ -90,7 +93,7 @@ def test_a_cluster_without_certificates_gets_none_later(tmp_path: Path) -> None:
     state = {"consensus": "raft", "nodes": [{"name": "n1", "port": 1, "admin": 2}]}
     (tmp_path / "cluster.json").write_text(json.dumps(state))
     with pytest.raises(UsageError, match=r"--certs is .*holds a cluster of certs none"):
-        up(tmp_path, port=1, certs=str(tmp_path), arguments=[])
+        up(tmp_path, certs=str(tmp_path))
 
 
 @pytest.mark.real
@@ -142,14 +145,59 @@ def test_a_cluster_without_a_leader_is_told_so(
 ) -> None:
     """Nodes that run and serve, and never agree."""
     answers = {"/health": {"status": 200}, "/status": {"role": "candidate"}}
-    monkeypatch.setattr(playground, "_start", lambda where, found, node, arguments: None)
+    monkeypatch.setattr(playground, "_start", lambda where, found, node: None)
     monkeypatch.setattr(playground, "_pids", lambda where, node: [1])
     monkeypatch.setattr(playground, "_get", lambda where, node, path: answers[path])
     monkeypatch.setattr(playground, "READY_WITHIN_S", 0.0)
     where = tmp_path / "play"
     with pytest.raises(SetupError) as told:
-        up(where, nodes=1, port=free_ports(2), arguments=[])
+        up(where, nodes=1, port=free_ports(2))
     assert str(told.value).startswith("after 0 s no node leads: n1 is candidate; its log ")
+
+
+class Started:
+    """Processes that are only written down: which nodes run, and with what."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.arguments: dict[str, list[str]] = {}
+
+        def popen(argv: list[str], **how: object) -> None:
+            self.arguments[argv[argv.index("--id") + 1]] = argv[argv.index("--token-file") + 2 :]
+
+        monkeypatch.setattr(playground.subprocess, "Popen", popen)
+        monkeypatch.setattr(
+            playground, "_pids", lambda where, node: [1] if node.name in self.arguments else []
+        )
+        monkeypatch.setattr(playground, "_get", lambda where, node, path: {"role": "leader"})
+
+
+def test_arguments_are_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes = Started(monkeypatch)
+    words = ["cluster", "up", "--dir", str(tmp_path / "play")]
+    given = ["--arg=--ablate", "--arg=A30", "--arg=--log={node}"]
+    assert cli.main([*words, "--nodes", "2", "--port", str(free_ports(4)), *given]) == 0
+    wanted = {node: ["--ablate", "A30", f"--log={node}"] for node in ("n1", "n2")}
+    assert nodes.arguments == wanted
+    assert "its nodes have: --ablate A30 '--log={node}'" in capsys.readouterr().out
+
+    del nodes.arguments["n2"]  # it was killed
+    assert cli.main(words) == 0
+    assert nodes.arguments == wanted
+    assert cli.main([*words, *given]) == 0, "they are the same"
+    assert cli.main([*words, "--arg=--enable-chaos"]) == 254
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--arg is '--enable-chaos', and n1, n2 of" in said
+    assert "run with '--ablate A30 --log={node}'; stop the cluster first" in said
+
+    nodes.arguments.clear()  # it is down
+    assert cli.main([*words, "--arg=--enable-chaos"]) == 0
+    assert nodes.arguments == {"n1": ["--enable-chaos"], "n2": ["--enable-chaos"]}
+    nodes.arguments.clear()
+    assert cli.main([*words, "--arg="]) == 0
+    assert nodes.arguments == {"n1": [], "n2": []}
+    assert "its nodes have" not in capsys.readouterr().out.rpartition("stop it")[0][-400:]
 
 
 def test_a_foreign_file_signals_no_process(tmp_path: Path) -> None:

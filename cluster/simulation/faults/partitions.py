@@ -11,6 +11,9 @@ from cluster.wire import Command
 OPERATOR = "partitions"
 #: How long a change is asked for. The request stands longer, at the node that was asked.
 PATIENCE_NS = 1_000_000_000
+#: As many may wait: an operator asks for no more. Each is carried out one after the other, and
+#: healing waits for all of them.
+WAITING_MAX = 4
 
 
 def move(at: FaultContext) -> Injected:
@@ -50,6 +53,9 @@ def _known(at: FaultContext) -> Any:
 
 
 def _ask(at: FaultContext, command: Command) -> Injected:
+    placement = _known(at)
+    if placement is not None and len(placement.requests) >= WAITING_MAX:
+        return _nothing()
     node = at.random.choice(at.world.nodes)
     session = at.world.session(OPERATOR, window=4)
     session.submit(command, to=node, timeout_ns=PATIENCE_NS, recorded=False)

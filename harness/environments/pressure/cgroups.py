@@ -12,7 +12,8 @@ tree, and groups with limits may only be made under one that hands the controlle
 Evidence is what the kernel counted: periods in which the group was throttled, times it wanted more
 memory than it may have, kills for want of memory.
 
-For :mod:`harness.environments.local` and whatever runs a node as processes of this machine.
+For :mod:`harness.environments.local` and other environments that run a node as processes of this
+machine.
 """
 
 from __future__ import annotations
