@@ -22,6 +22,7 @@ from checkers.core.verdict import Verdict
 from harness import cli
 from harness.campaign.comparison import Cell, Comparison, Plan, RunRecord, measure
 from harness.campaign.comparison_tables import (
+    COSTS,
     document,
     frame,
     met,
@@ -416,6 +417,18 @@ def test_the_page_escapes_what_it_shows_and_links_below_itself_only(tmp_path: Pa
     assert "&lt;script&gt;" in page and "<script>" not in page and "<b>high" not in page
     assert "../../x" not in page
     assert "raft+A30" in page and "Where the variants differ" in page
+
+
+def test_the_page_shows_every_figure_and_what_could_not_be_judged(tmp_path: Path) -> None:
+    spent = {"costs": dict.fromkeys(("messages", "bytes", "syncs"), 2.0)}
+    trips = {"trips": {"round_trips": 1.0, "read_round_trips": 0.0}}
+    records = [record("raft", 7, **spent, **trips), record("raft+A30", 7, **spent, **trips)]
+    found = document(Comparison(tmp_path, plan("raft", "raft+A30", seeds=1), records))
+    found["unjudged"] = ["raft: there is no recovery"]
+    page = comparison_page(json.loads(msgspec.json.encode(found)))
+    for each in COSTS:
+        assert f">{each.title}</th>" in page
+    assert "0.00 – 0.00" in page and "raft: there is no recovery" in page
 
 
 def test_a_foreign_file_is_no_comparison(tmp_path: Path) -> None:
