@@ -99,7 +99,7 @@ def up(
     nodes: int = 0,
     role: str = "",
     consensus: str = "",
-    port: int = 0,
+    port: int | None = None,
     certs: str = "",
     arguments: Sequence[str] = (),
 ) -> Playground:
@@ -110,7 +110,7 @@ def up(
         nodes: how many; 0 for three, or as many as there are.
         role: what its nodes are; "" for core, or what they are; see ``python -m cluster --help``.
         consensus: the variant; "" for raft, or what it is.
-        port: the first of its ports; 0 for 7101, or what it is.
+        port: the first of its ports; None for 7101, or what it is.
         certs: directory of certificates for mutual TLS; "" for none, or for those it has.
         arguments: more arguments for every node; ``{node}`` in one is the node's name. None for
             those it has; an empty one for no more, if it has some.
@@ -122,9 +122,8 @@ def up(
     made = (where / STATE).exists()
     kind = _kind(role or "core", consensus or "raft")
     certs = str(Path(certs).resolve()) if certs else ""
-    found = (
-        load(where) if made else _new(where, nodes or NODES, kind, port=port or PORT, certs=certs)
-    )
+    first = PORT if port is None else port
+    found = load(where) if made else _new(where, nodes or NODES, kind, port=first, certs=certs)
     if nodes and nodes != len(found.nodes):
         raise UsageError(
             f"--nodes is {nodes}, and {where} holds a cluster of {len(found.nodes)} nodes; leave "
@@ -141,6 +140,11 @@ def up(
                 f"--{what} is {wanted!r}, and {where} holds a cluster of {what} "
                 f"{there or 'none'}; give another --dir, or remove that one"
             )
+    if not (where / TOKEN).is_file():
+        raise UsageError(
+            f"{where / TOKEN} is missing, and nodes do not start without it; put it back, or write "
+            "another one (mode 600) once all nodes are down"
+        )
     if arguments:
         found = _with_arguments(where, found, tuple(each for each in arguments if each))
     for node in found.nodes:
@@ -221,16 +225,22 @@ def _new(where: Path, nodes: int, kind: tuple[str, str], *, port: int, certs: st
         raise UsageError(f"--port is {port}; it should be 1024 to {65_535 - 2 * nodes}")
     for each in range(port, port + 2 * nodes):
         _require_free(each)
-    where.mkdir(parents=True, exist_ok=True)
     places = tuple(
         NodePlace(f"n{number + 1}", port + number, port + nodes + number) for number in range(nodes)
     )
-    handle = os.open(where / TOKEN, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(secrets.token_hex(16) + "\n")
     role, consensus = kind
     found = Playground(consensus, places, role, certs)
-    _save(where, found)
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+        handle = os.open(where / TOKEN, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_hex(16) + "\n")
+        _save(where, found)
+    except OSError as error:
+        raise UsageError(
+            f"no cluster can be made in {where}: {error.filename}: {error.strerror}; give another "
+            "--dir"
+        ) from None
     return found
 
 

@@ -166,9 +166,20 @@ def _parts(
     from harness.nemesis import compose
 
     composed = compose(list(spec.nemesis) if nemeses is None else list(nemeses))
+    if spec.plans is None:
+        _check_nodes(spec, composed)
     driven = _driven(made_workload, {nemesis.name: nemesis for nemesis in composed})
     timings = resolve_timings(spec, made_db)
     return Parts(made_db, make_client, made_workload, composed, driven, timings, claim)
+
+
+def _check_nodes(spec: TestSpec, nemeses: Sequence[Nemesis]) -> None:
+    """That each nemesis can plan faults for the spec's nodes."""
+    from harness.nemesis.common import Planner
+
+    for nemesis in nemeses:
+        if isinstance(nemesis, Planner):
+            nemesis.fits(spec.nodes)
 
 
 def _judged_by_its_reads(workload: Workload, db: DB) -> Workload:

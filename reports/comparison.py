@@ -33,7 +33,8 @@ _FIGURES: dict[str, tuple[str, int]] = {
     "messages": ("messages/commit", 1),
     "bytes": ("bytes/commit", 0),
     "syncs": ("syncs/commit", 2),
-    "round_trips": ("round trips/commit", 1),
+    "round_trips": ("trips/write", 2),
+    "read_round_trips": ("trips/read", 2),
 }
 
 

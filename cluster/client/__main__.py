@@ -51,6 +51,9 @@ from cluster.client.words import (
     reading,
     say,
     seconds,
+    unicode_text,
+    value_of,
+    whole,
 )
 from cluster.runtime.options import Address, OptionError, parse_address, parse_peers
 from cluster.runtime.tls import BadCertificate, client_context
@@ -141,8 +144,9 @@ def _parser() -> argparse.ArgumentParser:
         "--admin", default="", metavar="HOST:PORT,...", help="admin endpoints, for status and hash"
     )
     parser.add_argument(
-        "--cluster", default="splitbrain", metavar="NAME", help="its name (now %(default)s)"
-    )
+        "--cluster", type=unicode_text, default="splitbrain", metavar="NAME",
+        help="its name (now %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--timeout", type=seconds, default=5.0, metavar="S",
         help="seconds until a command is given up (now %(default)s)",
@@ -156,8 +160,8 @@ def _parser() -> argparse.ArgumentParser:
     get = ops.add_parser("get", help="read a key")
     get.add_argument("key")
     get.add_argument(
-        "--revision", type=int, action="append", dest="revisions", default=[], metavar="R",
-        help="as of this revision",
+        "--revision", type=whole("revision", 1), action="append", dest="revisions", default=[],
+        metavar="R", help="as of this revision",
     )  # fmt: skip
     add_reading(get)
     get.set_defaults(values=("revisions",))
@@ -171,7 +175,9 @@ def _parser() -> argparse.ArgumentParser:
         command = ops.add_parser(op, help=help)
         command.add_argument("key")
         for value in values:
-            command.add_argument(value, type=_value, nargs="?" if op == "incr" else None, default=1)
+            command.add_argument(
+                value, type=value_of, nargs="?" if op == "incr" else None, default=1
+            )
         command.set_defaults(
             values=values, mode="linearizable", node="", staleness=0.0, min_revision=0
         )
@@ -218,13 +224,6 @@ def _member_parsers(ops: Any) -> None:
             parser.set_defaults(values=("address",))
         if word == "leave":
             parser.add_argument("--node", required=True)
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 async def _call(given: argparse.Namespace) -> int:

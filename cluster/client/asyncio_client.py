@@ -43,6 +43,20 @@ COMMAND_BYTES_MAX = REQUEST_BYTES_MAX - 4096
 _encode = msgspec.msgpack.Encoder().encode
 
 
+def _unsent(command: Command) -> str:
+    """Why a command cannot be sent; empty if it can."""
+    try:
+        size = len(_encode(command))
+    except OverflowError:  # what msgpack cannot hold
+        return "a command with an integer outside of -2^63 to 2^64 - 1 was not sent"
+    except UnicodeEncodeError as error:
+        bad = error.object[error.start : error.end]
+        return f"a command with {bad!r} was not sent: its keys and values should be Unicode text"
+    if size > COMMAND_BYTES_MAX:
+        return f"a command of {size} bytes was not sent: the most is {COMMAND_BYTES_MAX}"
+    return ""
+
+
 class EntropyRng:
     """The Rng port of a real client: back-off must not be the same for all of them."""
 
@@ -192,10 +206,9 @@ class AsyncioClient:
             raise RuntimeError("the client is closed")
         if node and node not in self._addresses:
             raise ValueError(f"there is no node {node!r} among {', '.join(self._addresses)}")
-        size = len(_encode(command))
-        if size > COMMAND_BYTES_MAX:
-            error = f"a command of {size} bytes was not sent: the most is {COMMAND_BYTES_MAX}"
-            return Outcome(0, "fail", error=error)
+        unsent = _unsent(command)
+        if unsent:
+            return Outcome(0, "fail", error=unsent, answered=True)
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         id, actions = self._session.submit(
             time.monotonic_ns(),

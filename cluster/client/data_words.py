@@ -37,7 +37,7 @@ import msgspec
 
 from cluster.client.asyncio_client import AsyncioClient
 from cluster.client.session import Complete
-from cluster.client.words import USAGE, code_of, say
+from cluster.client.words import USAGE, code_of, say, strict_json, value_of
 from cluster.data.isolation_levels import LEVELS
 from cluster.data.transaction_commands import problem
 from cluster.runtime.options import OptionError
@@ -85,7 +85,7 @@ def parse_operation(line: str) -> list[Any]:
     elif len(names) == 2:
         if not rest:
             raise OptionError(f"{line!r} has no {names[1]}: it should be {word} {' '.join(names)}")
-        made, rest = [kind, key, _value(rest)], ""
+        made, rest = [kind, key, value_of(rest)], ""
     else:
         made = [kind, key, None]
     if rest:
@@ -108,13 +108,6 @@ def _word(line: str, text: str) -> tuple[str, str]:
     return word, text[end:].strip()
 
 
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-
-
 def parse_operations(texts: Sequence[str]) -> list[list[Any]]:
     """The operations of ``data run``: one in each text, or all of them in one as JSON.
 
@@ -127,7 +120,7 @@ def parse_operations(texts: Sequence[str]) -> list[list[Any]]:
     if len(texts) > 1 or not texts[0].lstrip().startswith("["):
         return [parse_operation(text) for text in texts]
     try:
-        return msgspec.convert(json.loads(texts[0]), list[list[Any]])
+        return msgspec.convert(strict_json(texts[0]), list[list[Any]])
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise OptionError(f"{texts[0][:60]!r} is no JSON list of operations: {error}") from None
 
@@ -243,7 +236,7 @@ def _step_parsers(words: Any) -> None:
         parser.add_argument("txn", metavar="TXN")
         for name in names:
             optional = name == "HIGH"
-            type_ = _value if name in ("VALUE", "ITEM") else str
+            type_ = value_of if name in ("VALUE", "ITEM") else str
             parser.add_argument(
                 name.lower(), metavar=name, type=type_, nargs="?" if optional else None
             )

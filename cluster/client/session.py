@@ -83,7 +83,8 @@ class Complete(msgspec.Struct, frozen=True):
         revision: log index of the effect, or at which it was read.
         error: why, unless ok.
         node: the one that answered, or was asked last; "" if none was.
-        answered: whether a node said so; False where the client gave up.
+        answered: whether a node said so, or the command can never be sent; False where the client
+            gave up.
     """
 
     id: int

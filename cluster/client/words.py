@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import signal
 import sys
@@ -67,7 +68,7 @@ def add_parsers(ops: Any, parser_class: type[argparse.ArgumentParser]) -> None:
     _lease_parsers(ops, parser_class)
     _held_parsers(ops)
     compact = ops.add_parser("compact", help="let revisions below this one go")
-    compact.add_argument("revision", type=int)
+    compact.add_argument("revision", type=whole("revision", 1))
     compact.set_defaults(carry=_compact, node="", key="")
     snapshot = ops.add_parser("snapshot", help="all keys, at one revision, to or from a file")
     snapshot.add_argument(
@@ -90,7 +91,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         help="of mode bounded: how many seconds old the answer may be",
     )  # fmt: skip
     parser.add_argument(
-        "--min-revision", type=_revision, default=0, metavar="R",
+        "--min-revision", type=whole("revision", 0), default=0, metavar="R",
         help="of mode session: the revision of an earlier answer, which this one is not older than",
     )  # fmt: skip
     parser.add_argument("--node", default="", help="ask this node; with --mode stale, only it")
@@ -118,27 +119,72 @@ def seconds(text: str) -> float:
     except ValueError:
         duration_s = -1.0
     if not 0 <= duration_s < SECONDS_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, 0 or above")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number of seconds, 0 or above, and below {SECONDS_MAX:.0f}"
+        )
     return duration_s
 
 
-def _revision(text: str) -> int:
-    """A revision, as options take it.
+def unicode_text(given: str) -> str:
+    """A word that is sent to nodes.
 
     Raises:
-        argparse.ArgumentTypeError: it is negative, or no number.
+        argparse.ArgumentTypeError: it has bytes that are no text.
     """
-    if not text.isdecimal() or int(text) > INT_MAX:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no revision, 0 or above")
-    return int(text)
+    if not given.isascii() and given.encode(errors="replace").decode() != given:
+        raise argparse.ArgumentTypeError(f"{given!r} is no Unicode text")
+    return given
+
+
+def whole(what: str, least: int) -> Callable[[str], int]:
+    """What reads a whole number of an option.
+
+    Args:
+        what: the word for it in the sentence of a mistake.
+        least: the smallest one.
+    """
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or len(text) > 19 or not least <= int(text) <= INT_MAX:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is no {what}, {least} or above")
+        return int(text)
+
+    return read
+
+
+def strict_json(text: str) -> Any:
+    """A value from JSON.
+
+    Raises:
+        ValueError: it is none. NaN and Infinity are none, and a number that is read as infinite
+            could not be written as JSON again.
+        RecursionError: it is nested too deep.
+    """
+    return json.loads(text, parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text} is no finite number")
+    return float(text)
+
+
+def value_of(text: str) -> Any:
+    """A value as the command line takes it: JSON, and what is no JSON is a string."""
+    try:
+        return strict_json(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _range_parser(ops: Any) -> None:
     parser = ops.add_parser("range", help="keys that begin with KEY, or up to --end")
     parser.add_argument("key")
     parser.add_argument("--end", help="where to stop, itself not included")
-    parser.add_argument("--limit", type=int)
-    parser.add_argument("--revision", type=int, help="as of this revision")
+    parser.add_argument("--limit", type=whole("limit", 1), metavar="N", help="no more than so many")
+    parser.add_argument(
+        "--revision", type=whole("revision", 1), metavar="R", help="as of this revision"
+    )
     parser.add_argument("--keys-only", action="store_true")
     parser.add_argument("--count-only", action="store_true")
     add_reading(parser)
@@ -159,12 +205,13 @@ def _watch_parser(ops: Any) -> None:
     parser = ops.add_parser("watch", help="print changes of keys that begin with KEY, a line each")
     parser.add_argument("key")
     parser.add_argument(
-        "--after", type=int, metavar="R",
+        "--after", type=whole("revision", 0), metavar="R",
         help="begin after this revision, 0 for the first; from now on if not given",
     )  # fmt: skip
     parser.add_argument(
-        "--events", type=int, default=0, metavar="N", help="end after so many; 0 for never"
-    )
+        "--events", type=whole("number of events", 0), default=0, metavar="N",
+        help="end after so many; 0 for never",
+    )  # fmt: skip
     parser.set_defaults(carry=_watch, node="")
 
 
@@ -221,7 +268,7 @@ async def _range(client: AsyncioClient, given: argparse.Namespace) -> int:
 async def _txn(client: AsyncioClient, given: argparse.Namespace) -> int:
     text = sys.stdin.read() if given.text == "-" else given.text
     try:
-        asked = json.loads(text)
+        asked = strict_json(text)
     except (ValueError, RecursionError) as error:
         raise OptionError(f"txn takes a JSON object, not {text[:60]!r}: {error}") from None
     if type(asked) is not dict:

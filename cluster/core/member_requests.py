@@ -156,11 +156,11 @@ class MemberRequests:
         return None
 
     def _begin_transfer(self, now_ns: int, waiter: Waiter, to: NodeId) -> Answer | None:
-        to = to or self._consensus.best_successor()
         voters = self._consensus.membership.current.voters
+        to = to or self._consensus.best_successor()
         if to not in voters:
-            wrong = f"{to or 'no node'} is no voter that could lead; the voters are "
-            return fail(wrong + ", ".join(voters))
+            wrong = f"{to} is no voter that could lead" if to else "no other voter is heard"
+            return fail(f"{wrong}; the voters are {', '.join(voters)}")
         if not self._consensus.transfer_leadership(now_ns, to):
             return "retry", None, "leadership is being handed over already"
         self._add(PendingChange(waiter, None, to))

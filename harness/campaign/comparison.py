@@ -24,7 +24,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any, Literal
 
 import msgspec
 
@@ -50,6 +50,11 @@ FORMAT = "comparison/1"
 FILE_BYTES_MAX = 256 << 20
 #: Bins of a latency histogram per factor of 10, from 1 us to 1000 s.
 BINS_PER_DECADE, DECADES = 10, 9
+#: What a file may say of a run: it is written by :func:`run_one`, and may be read from a stranger.
+_Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+_Amount = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
+_Histogram = Annotated[list[_Count], msgspec.Meta(max_length=BINS_PER_DECADE * DECADES)]
+_Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -76,7 +81,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     base: TestSpec
     variants: tuple[Variant, ...]
     cells: tuple[Cell, ...]
-    seeds: tuple[int, ...]
+    seeds: tuple[_Seed, ...]
     format: str = FORMAT
 
     def jobs(self) -> Iterator[tuple[int, Cell, Variant]]:
@@ -125,22 +130,22 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     variant: str
     workload: str
     nemesis: tuple[str, ...]
-    seed: int
-    verdict: str
+    seed: _Seed
+    verdict: Literal["valid", "invalid", "unknown", "broken"]
     sentence: str
     run_dir: str = ""
-    ops: int = 0
-    ok: int = 0
-    failed: int = 0
-    unknown: int = 0
-    ok_per_s: float = 0.0
-    p50_ms: float | None = None
-    p99_ms: float | None = None
-    longest_gap_s: float | None = None
-    recovery_s: float | None = None
-    latencies: list[int] = []
-    costs: dict[str, float] = {}
-    trips: dict[str, float] = {}
+    ops: _Count = 0
+    ok: _Count = 0
+    failed: _Count = 0
+    unknown: _Count = 0
+    ok_per_s: _Amount = 0.0
+    p50_ms: _Amount | None = None
+    p99_ms: _Amount | None = None
+    longest_gap_s: _Amount | None = None
+    recovery_s: _Amount | None = None
+    latencies: _Histogram = []
+    costs: dict[str, _Amount] = {}
+    trips: dict[str, _Amount] = {}
 
     @property
     def key(self) -> tuple[str, str, tuple[str, ...], int]:
@@ -288,10 +293,11 @@ class Comparison:
             trust: what the command line allows the plan to name beyond our own code.
 
         Raises:
-            UsageError: there is none in this directory, or it names what is not trusted.
+            UsageError: there is none in this directory, it names what is not trusted, or a variant
+                cannot run a cell.
         """
         try:
-            data = read_regular(where / PLAN, limit=FILE_BYTES_MAX)
+            data = read_regular(where / PLAN, limit=FILE_BYTES_MAX, below=where)
             plan = msgspec.json.decode(data, type=Plan)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"{where} holds no comparison: {PLAN}: {error}") from None
@@ -302,7 +308,11 @@ class Comparison:
         for cell, variant in product(plan.cells, plan.variants):
             spec = plan.spec(plan.seeds[0], cell, variant, store="")
             require(spec, trust, where, program="harness compare --resume")
-        return cls(where, plan, list(_records(where / RUNS)))
+        found = cls(where, plan, list(_records(where / RUNS)))
+        ahead = {(cell, each.name): each for _, cell, each in found.missing}
+        for (cell, _), each in ahead.items():
+            resolve(plan.spec(plan.seeds[0], cell, each, store="")).require_options()
+        return found
 
     @property
     def missing(self) -> list[tuple[int, Cell, Variant]]:
@@ -350,11 +360,19 @@ class Comparison:
 
 
 def _records(path: Path) -> Iterator[RunRecord]:
-    """The records of a file; a torn last line is a run that was not done."""
-    if not path.exists():
-        return
+    """The records of a file; a line that is torn or no record is a run that was not done.
+
+    Raises:
+        UsageError: there is something that cannot be read.
+    """
     decode = msgspec.json.Decoder(RunRecord).decode
-    for line in read_regular(path, limit=FILE_BYTES_MAX).split(b"\n"):
+    try:
+        lines = read_regular(path, limit=FILE_BYTES_MAX, below=path.parent).split(b"\n")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error}") from None
+    for line in lines:
         try:
             yield decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError):

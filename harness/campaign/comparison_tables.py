@@ -16,7 +16,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 import msgspec
 
@@ -59,6 +59,36 @@ COSTS: tuple[Figure, ...] = (
     Figure("read_round_trips", "trips/read", lambda r: r.trips.get("read_round_trips")),
 )
 _COUNTS = ("tried", "violated", "undecided", "broken")
+
+
+class StoredRow(TypedDict):
+    """What conditions read of a row of a stored comparison."""
+
+    workload: str
+    nemesis: list[str]
+    variant: str
+    tried: int
+    violated: int
+    undecided: int
+    broken: int
+    figures: dict[str, list[float | None]]
+
+
+class _Stored(msgspec.Struct):
+    """What is read of a stored comparison."""
+
+    format: Literal["comparison/1"]
+    rows: list[StoredRow]
+
+
+def stored_rows(data: bytes) -> list[StoredRow]:
+    """The rows of a ``comparison.json``, which may be a stranger's.
+
+    Raises:
+        msgspec.DecodeError: it is none.
+        UnicodeDecodeError: it is no text.
+    """
+    return msgspec.json.decode(data, type=_Stored).rows
 
 
 def rows(comparison: Comparison) -> list[dict[str, Any]]:

@@ -53,11 +53,12 @@ class Variant(msgspec.Struct, frozen=True):
         Raises:
             UsageError: a value does not fit its field.
         """
-        changes: dict[str, Any] = {}
-        for name, value in self.fields.items():
-            old = getattr(base, name)
-            changes[name] = {**old, **value} if name in _OPTIONS.values() else value
-        plain = {**{f: getattr(base, f) for f in base.__struct_fields__}, **changes}
+        plain = {f: getattr(base, f) for f in base.__struct_fields__}
+        for name, value in self.fields.items():  # of a file, perhaps, and then anything
+            if name not in plain:
+                raise UsageError(f"--variant {self.name}: there is no field {name!r}")
+            options = name in _OPTIONS.values() and isinstance(value, dict)
+            plain[name] = {**plain[name], **value} if options else value
         try:
             spec = msgspec.convert(plain, TestSpec, strict=False)
         except msgspec.ValidationError as error:

@@ -43,7 +43,7 @@ _Consensus = Annotated[
     ),
 ]
 _Port = Annotated[
-    int,
+    int | None,
     Parameter(
         name="--port", show_default=False, help="First port of a new cluster (default 7101)."
     ),
@@ -69,7 +69,7 @@ def cluster(
     nodes: _Nodes = "",
     role: _Role = "",
     consensus: _Consensus = "",
-    port: _Port = 0,
+    port: _Port = None,
     certs: _Certs = "",
     arg: _Arg = None,
 ) -> int:
@@ -79,7 +79,7 @@ def cluster(
     where = Path(dir)
     match word:
         case "up":
-            count = len(parse_nodes(nodes)) if nodes else 0
+            count = _count(nodes) if nodes else 0
             kind = {"role": role, "consensus": consensus, "certs": certs}
             found = up(where, nodes=count, port=port, arguments=arg or (), **kind)
             return _told(where, found, tls_arguments(found.certs, "client"))
@@ -90,6 +90,15 @@ def cluster(
         case "certs":
             return _certs(where, parse_nodes(nodes or "3"))
     raise UsageError(f"there is no harness cluster {word!r}; there are {', '.join(WORDS)}")
+
+
+def _count(nodes: str) -> int:
+    """How many nodes ``up`` is asked for: they are called n1, n2, ..."""
+    if not nodes.isdecimal():
+        raise UsageError(
+            f"--nodes is {nodes!r}; it should be how many: they are called n1, n2, ..."
+        )
+    return len(parse_nodes(nodes))
 
 
 #: role -> what its clients may say first; nodes of role gossip have no keys
@@ -121,7 +130,7 @@ def _status(where: Path) -> int:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from harness.playground import load, statuses
+    from harness.playground import TOKEN, load, statuses
     from harness.terminal import Terminal
 
     found = statuses(where)
@@ -134,6 +143,8 @@ def _status(where: Path) -> int:
         row = ["does not answer"] if said is None else [str(said.get(name, "")) for name in fields]
         table.add_row(node.name, f"127.0.0.1:{node.port}", *row)
     Terminal().print(table)
+    if not (where / TOKEN).is_file():
+        print(f"{where / TOKEN} is missing, and nodes answer only who has it")
     return EXIT_VALID if all(found.values()) else EXIT_INFRASTRUCTURE
 
 

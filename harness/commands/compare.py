@@ -26,10 +26,12 @@ from harness.campaign.comparison_tables import (
     FIGURES,
     Condition,
     Figure,
+    StoredRow,
     document,
     frame,
     met,
     parse_condition,
+    stored_rows,
     unjudged,
     without_baseline,
 )
@@ -209,29 +211,27 @@ def _workers(jobs: int | None, plan: Plan) -> int:
     return jobs or os.cpu_count() or 1
 
 
-def _stored(baseline: str, plan: Plan) -> list[dict[str, Any]] | None:
+def _stored(baseline: str, plan: Plan) -> Sequence[StoredRow] | None:
     """The rows of a stored comparison; None if the baseline is a variant of this one."""
     if not baseline or baseline in {variant.name for variant in plan.variants}:
         return None
     path = Path(baseline)
     path = path / COMPARISON if path.is_dir() else path
     try:
-        found = msgspec.json.decode(read_regular(path, limit=FILE_BYTES_MAX), type=dict[str, Any])
-        rows = msgspec.convert(found["rows"], list[dict[str, Any]])
-    except (OSError, KeyError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return stored_rows(read_regular(path, limit=FILE_BYTES_MAX))
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         names = ", ".join(variant.name for variant in plan.variants)
         raise UsageError(
             f"--baseline is {baseline!r}; it is no variant ({names}), and no stored comparison: "
             f"{error}"
         ) from None
-    return rows
 
 
 def _comparable(
     conditions: Sequence[Condition],
     plan: Plan,
     baseline: str,
-    stored: list[dict[str, Any]] | None,
+    stored: Sequence[StoredRow] | None,
 ) -> None:
     """That a stored baseline has what conditions compare with.
 
@@ -284,7 +284,7 @@ def _conclude(
     comparison: Comparison,
     conditions: Sequence[Any],
     baseline: str,
-    stored: list[dict[str, Any]] | None,
+    stored: Sequence[StoredRow] | None,
     *,
     json: bool,
 ) -> int:

@@ -45,6 +45,16 @@ class Planner:
         """The variants that make sense for these nodes."""
         return self._variants
 
+    def fits(self, nodes: Sequence[str]) -> None:
+        """That faults can be planned for these nodes.
+
+        Raises:
+            UsageError: they are too few, or a target word is none.
+        """
+        for word in self._words:
+            targets.check(word, nodes)
+        self.usable(nodes)
+
     def draw(self, variant: str, rng: Random) -> dict[str, Any]:
         """Further parameters of one fault."""
         return {}
@@ -60,8 +70,7 @@ class Planner:
         length_ns: tuple[int, int] | None = None,
     ) -> list[Plan]:
         """Faults between two times; see :class:`harness.nemesis.base.Nemesis`."""
-        for word in self._words:
-            targets.check(word, nodes)
+        self.fits(nodes)
         # Streams of their own, so that the i-th fault is the same however many there are.
         timing, kinds, hits, details = (Random(rng.getrandbits(64)) for _ in range(4))
         times = schedule.spans(

@@ -215,6 +215,8 @@ def test_what_cannot_be_is_refused_with_a_sentence() -> None:
         assert answer.status == "fail" and said in answer.error, answer
     alone = begun(1)
     assert "last voter" in change(alone, REMOVE, "n1").error
+    answer = change(alone, "transfer", "")
+    assert (answer.status, answer.error) == ("fail", "no other voter is heard; the voters are n1")
     pump.isolate("n3")
     pump.run(700 * MS)
     answer = change(pump, REMOVE, "n2", at="n1")

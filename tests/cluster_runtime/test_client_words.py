@@ -13,7 +13,7 @@ from processes import WITHIN_S, Cluster, eventually
 
 from cluster.client.__main__ import main
 from cluster.client.session import Complete
-from cluster.client.words import code_of
+from cluster.client.words import code_of, value_of
 
 #: a port on which nothing listens
 NOWHERE = ["--timeout", "0.2", "--nodes", "n1=127.0.0.1:1"]
@@ -70,6 +70,15 @@ def test_what_is_no_admin_endpoint_or_wants_a_token_is_a_sentence(
         (["get", "x", "--mode", "linear"], "there is no 'linear' here; "),
         (["range", "x", "--min-revision", "4"], "--min-revision is of --mode session, and --mode"),
         (["get", "x", "--min-revision", "-4"], "'-4' is no revision, 0 or above"),
+        (["get", "x", "--revision", "0"], "'0' is no revision, 1 or above"),
+        (["get", "x", "--revision", "9" * 5000], "is no revision, 1 or above"),
+        (["range", "x", "--revision", "-1"], "'-1' is no revision, 1 or above"),
+        (["range", "x", "--limit", "0"], "'0' is no limit, 1 or above"),
+        (["compact", "0"], "'0' is no revision, 1 or above"),
+        (["watch", "x", "--after", "-1"], "'-1' is no revision, 0 or above"),
+        (["watch", "x", "--events", "-1"], "'-1' is no number of events, 0 or above"),
+        (["lease", "grant", "1e9"], "'1e9' is no number of seconds, 0 or above, and below 1000"),
+        (["txn", '{"then": [["put", "x", NaN]]}'], "NaN is no finite number"),
         (["lease"], "the following arguments are required: WORD; see"),
         (["lock"], "the following arguments are required: NAME; see "),
         (["lock", "job", "--"], "lock: nothing comes after --, where a command should be"),
@@ -77,6 +86,7 @@ def test_what_is_no_admin_endpoint_or_wants_a_token_is_a_sentence(
         (["lock", "job", "--ttl", "-1"], "'-1' is no number of seconds, 0 or above"),
         (["--timeout", "-1", "get", "x"], "'-1' is no number of seconds, 0 or above"),
         (["get", "x", "--staleness", "inf"], "'inf' is no number of seconds, 0 or above"),
+        (["--cluster", "\udcff", "get", "x"], "'\\udcff' is no Unicode text"),
         (["status"], "status needs --admin HOST:PORT"),
         (["snapshot", "restore", "/nowhere/keys"], "/nowhere/keys cannot be read: No such file"),
         (["txn", "[]"], "txn takes a JSON object, not '[]'"),
@@ -89,6 +99,37 @@ def test_a_mistake_is_one_sentence_and_254(
     assert main([*NOWHERE, *words]) == 254
     said = capsys.readouterr()
     assert sentence in said.err and said.err.count("\n") == 1 and not said.out
+
+
+def test_what_could_not_be_written_as_json_again_is_a_string() -> None:
+    for text in ("NaN", "-Infinity", "1e999", '{"x": NaN}', "[1, -1e400]", "word", "{"):
+        assert value_of(text) == text
+    for text, value in (
+        ("1e3", 1000.0),
+        ("-0.5", -0.5),
+        ('"NaN"', "NaN"),
+        ("[1, null]", [1, None]),
+    ):
+        assert value_of(text) == value
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["put", "x", "9" * 30], "an integer outside of -2^63 to 2^64 - 1"),
+        (["txn", f'{{"then": [["put", "x", {"9" * 30}]]}}'], "an integer outside"),
+        (["get", "\udcff"], "'\\udcff'"),
+        (["put", "x", '"\\ud800"'], "'\\ud800'"),
+        (["put", "x", "y" * 10_000_000], "the most is"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_and_need_not_be_tried_again(
+    words: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*NOWHERE, *words]) == 1
+    said = capsys.readouterr()
+    error = json.loads(said.out)["error"]
+    assert "was not sent" in error and why in error and not said.err
 
 
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from checkers.core.verdict import Verdict
 from harness import cli
 from harness.campaign.comparison import Cell, Comparison, Plan, RunRecord, measure
 from harness.campaign.comparison_tables import (
+    COSTS,
     document,
     frame,
     met,
     parse_condition,
     rows,
+    stored_rows,
     unjudged,
     without_baseline,
 )
@@ -291,6 +294,94 @@ def test_no_comparison_in_a_directory_is_a_sentence(tmp_path: Path) -> None:
         Comparison.resume(tmp_path, Trust())
 
 
+def _planned(tmp_path: Path, edit: Callable[[dict[str, Any]], Any]) -> Path:
+    """The directory of a comparison with an edited plan."""
+    where = Comparison.begin(plan("raft", "raft+A30"), store=str(tmp_path)).where
+    data = json.loads((where / "plan.json").read_text())
+    edit(data)
+    (where / "plan.json").write_text(json.dumps(data))
+    return where
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda plan: plan["variants"][0].update(fields={"nope": 1}), "no field 'nope'"),
+        (lambda plan: plan["variants"][0].update(fields={"db_options": 3}), "got `int`"),
+        (lambda plan: plan["cells"][0].update(workload="nope"), "unknown workload 'nope'"),
+        (lambda plan: plan.update(seeds=[-1]), "seeds"),
+    ],
+)
+def test_an_edited_plan_is_a_sentence_before_any_run(
+    tmp_path: Path, edit: Callable[[dict[str, Any]], Any], said: str
+) -> None:
+    where = _planned(tmp_path, edit)
+    with pytest.raises(UsageError, match=said):
+        Comparison.resume(where, Trust())
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"verdict": "bananas"},
+        {"verdict": ""},
+        {"latencies": [-1]},
+        {"latencies": [1] * 1000},
+        {"p50_ms": 1e308},
+        {"longest_gap_s": -1.0},
+        {"costs": {"messages": -1.0}},
+        {"seed": -7},
+    ],
+)
+def test_a_line_that_no_run_can_have_written_is_no_record(
+    tmp_path: Path, odd: dict[str, Any]
+) -> None:
+    where = _planned(tmp_path, lambda plan: None)
+    lines = [msgspec.to_builtins(record(name, 7)) for name in ("raft", "raft+A30")]
+    lines[0] |= odd
+    (where / "runs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert list(Comparison.resume(where, Trust()).records) == [record("raft+A30", 7).key]
+
+
+def test_runs_that_are_no_file_or_lead_elsewhere_are_a_sentence(tmp_path: Path) -> None:
+    where = _planned(tmp_path, lambda plan: None)
+    (where / "runs.jsonl").mkdir()
+    with pytest.raises(UsageError, match=r"runs\.jsonl cannot be read"):
+        Comparison.resume(where, Trust())
+    (where / "runs.jsonl").rmdir()
+    (tmp_path / "private").write_text("mine")
+    (where / "runs.jsonl").symlink_to(tmp_path / "private")  # records would be added there
+    with pytest.raises(UsageError, match=r"runs\.jsonl cannot be read"):
+        Comparison.resume(where, Trust())
+
+
+def test_a_variant_with_too_few_nodes_is_refused_before_any_run(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="needs at least 2 nodes"):
+        Comparison.begin(plan("raft", "alone: nodes=n1"), store=str(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda rows: rows.append({}),
+        lambda rows: rows[0].pop("figures"),
+        lambda rows: rows[0]["figures"].update(p99="x"),
+        lambda rows: rows[0]["figures"].update(p99=["x"]),
+        lambda rows: rows[0].update(violated="x"),
+        lambda rows: rows[0].pop("nemesis"),
+    ],
+)
+def test_an_edited_baseline_is_no_stored_comparison(
+    tmp_path: Path, edit: Callable[[list[dict[str, Any]]], Any]
+) -> None:
+    found = json.loads(msgspec.json.encode(document(_compared(tmp_path))))
+    assert stored_rows(json.dumps(found).encode())[0]["variant"] == "raft"
+    edit(found["rows"])
+    with pytest.raises(msgspec.ValidationError):
+        stored_rows(json.dumps(found).encode())
+
+
 def _compared(tmp_path: Path) -> Comparison:
     records = [record("raft", seed, p99_ms=5.0 + seed) for seed in (7, 8)]
     records += [record("raft+A30", 7, verdict="invalid", sentence="<script>", run_dir="../../x")]
@@ -328,6 +419,18 @@ def test_the_page_escapes_what_it_shows_and_links_below_itself_only(tmp_path: Pa
     assert "raft+A30" in page and "Where the variants differ" in page
 
 
+def test_the_page_shows_every_figure_and_what_could_not_be_judged(tmp_path: Path) -> None:
+    spent = {"costs": dict.fromkeys(("messages", "bytes", "syncs"), 2.0)}
+    trips = {"trips": {"round_trips": 1.0, "read_round_trips": 0.0}}
+    records = [record("raft", 7, **spent, **trips), record("raft+A30", 7, **spent, **trips)]
+    found = document(Comparison(tmp_path, plan("raft", "raft+A30", seeds=1), records))
+    found["unjudged"] = ["raft: there is no recovery"]
+    page = comparison_page(json.loads(msgspec.json.encode(found)))
+    for each in COSTS:
+        assert f">{each.title}</th>" in page
+    assert "0.00 – 0.00" in page and "raft: there is no recovery" in page
+
+
 def test_a_foreign_file_is_no_comparison(tmp_path: Path) -> None:
     (tmp_path / "comparison.json").write_text('{"format": "results/1"}')
     with pytest.raises(ValueError, match="format"):
@@ -361,8 +464,10 @@ def test_the_command_prints_tables_and_writes_everything(tmp_path: Path) -> None
 def test_a_stored_baseline_of_something_else_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = {"workload": "append", "nemesis": ["partition"], "variant": "raft", "figures": {}}
-    (tmp_path / "comparison.json").write_text(json.dumps({"rows": [other]}))
+    found = json.loads(msgspec.json.encode(document(_compared(tmp_path))))
+    for row in found["rows"]:
+        row["workload"] = "append"
+    (tmp_path / "comparison.json").write_text(json.dumps(found))
     words = ["compare", "--variant", "raft", "--variant", "zab", "--baseline", str(tmp_path)]
     words += ["--store", str(tmp_path / "store"), "--fail-if", "p99 > 1.2 * baseline"]
     assert cli.main(words) == 254

@@ -226,6 +226,8 @@ def test_a_foreign_file_signals_no_process(tmp_path: Path) -> None:
         (["up", "--role", "leadrless"], "did you mean 'leaderless'"),
         (["up", "--role", "leaderless", "--consensus", "zab"], "no log to agree on"),
         (["up", "--port", "80"], "--port is 80"),
+        (["up", "--port", "0"], "--port is 0; it should be 1024 to "),
+        (["up", "--nodes", "a,b"], "--nodes is 'a,b'; it should be how many"),
         (["certs", "--nodes", "ca,n1"], "names must differ"),
     ],
 )
@@ -235,6 +237,32 @@ def test_a_wrong_word_is_a_sentence(
     assert cli.main(["cluster", *words, "--dir", str(tmp_path / "none")]) == 254
     assert said in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_a_directory_that_holds_something_else_is_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["cluster", "up", "--nodes", "1", "--port", str(free_ports(2)), "--dir"]
+    (tmp_path / "file").write_text("")
+    assert cli.main([*words, str(tmp_path / "file")]) == 254
+    assert f"no cluster can be made in {tmp_path / 'file'}: " in capsys.readouterr().err
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "token").write_text("of something else")
+    assert cli.main([*words, str(tmp_path / "half")]) == 254
+    assert "token: File exists; give another --dir" in capsys.readouterr().err
+
+
+def test_a_token_that_is_missing_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = free_ports(2)
+    state = {"consensus": "raft", "nodes": [{"name": "n1", "port": first, "admin": first + 1}]}
+    (tmp_path / "cluster.json").write_text(json.dumps(state))
+    assert cli.main(["cluster", "up", "--dir", str(tmp_path)]) == 254
+    assert f"{tmp_path / 'token'} is missing" in capsys.readouterr().err
+    assert not (tmp_path / "n1.log").exists()
+    assert cli.main(["cluster", "status", "--dir", str(tmp_path)]) == 3
+    assert "token is missing, and nodes" in capsys.readouterr().out
 
 
 def test_certificates_are_the_authoritys_and_nothing_is_overwritten(tmp_path: Path) -> None:
