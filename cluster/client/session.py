@@ -97,6 +97,8 @@ class Complete(msgspec.Struct, frozen=True):
 
 Action: TypeAlias = Connect | SendRequest | Complete | SetTimer
 
+UNREACHED = "no node could be reached"
+
 
 class _Pending:
     """A command that has no outcome yet."""
@@ -138,7 +140,7 @@ class _Pending:
         self.request_id = 0  # of the copy under way, 0 if none is
         self.attempt_until_ns = NEVER_NS
         self.in_doubt = False  # some copy may have been taken
-        self.last_error = "no node could be reached"
+        self.last_error = UNREACHED
         self.last_node = ""
 
     @property
@@ -471,13 +473,10 @@ class ClientSession:
     def _time_out(self, now_ns: int) -> None:
         """End commands whose deadline came; leave a node that does not answer."""
         silent = self._probe.until_ns <= now_ns
-        for pending in list(self._pending):
+        for place, pending in enumerate(list(self._pending)):
             if pending.deadline_ns <= now_ns:
                 silent = silent or bool(pending.request_id)
-                why = pending.last_error
-                if pending.request_id:
-                    why = f"{pending.last_node} did not answer"
-                self._give_up(pending, f"timed out: {why}")
+                self._give_up(pending, f"timed out: {self._why_late(place, pending)}")
             elif pending.once and pending.in_doubt:
                 self._give_up(pending, pending.last_error)
             elif pending.attempt_until_ns <= now_ns:
@@ -487,6 +486,14 @@ class ClientSession:
             self._lose_copies(error)
             self._routing.back_off(now_ns)
             self._leave_for(self._routing.next_in_turn())
+
+    def _why_late(self, place: int, pending: _Pending) -> str:
+        """Why a command at a place of the queue is not done at its deadline."""
+        if pending.request_id:
+            return f"{pending.last_node} did not answer"
+        if place >= self._window and pending.last_error == UNREACHED:
+            return "it was not sent, since earlier commands were still under way"
+        return pending.last_error
 
     def _advance(self, now_ns: int) -> None:
         """Connect if need be; send what may be sent."""

@@ -141,7 +141,8 @@ class Exploration(msgspec.Struct):
         virtual_s = sum(outcome.virtual_ns for outcome in self.outcomes) / 1e9
         busy_s = sum(outcome.cpu_s for outcome in self.outcomes) or 1e-9
         ops = sum(outcome.ops for outcome in self.outcomes)
-        idle = f", {self.idle} {'does' if self.idle == 1 else 'do'} not count (almost nothing completed)" if self.idle else ""
+        verb = "does" if self.idle == 1 else "do"
+        idle = f", {self.idle} {verb} not count (almost nothing completed)" if self.idle else ""
         return (
             f"{_counted(count, 'seed')}, {len(self.failures)} failed{idle}; {ops} operations, "
             f"{events} events, {virtual_s:.0f} virtual seconds in {self.elapsed_s:.1f} s on "
