@@ -258,13 +258,16 @@ def _check_consensus(role: str, wishes: Wishes) -> None:
     Raises:
         ValueError: which.
     """
-    from cluster.simulation.faults.table import NEEDS, kinds_for
+    from cluster.simulation.faults.table import NEEDS, kinds_for, lacking_in
 
     consensus = wishes.consensus
     if role not in ("core", "data") and consensus != "raft":
         raise ValueError(
             f"consensus is {consensus!r}, and role {role} has no log to agree on; leave it out"
         )
+    foreign = [kind for kind in wishes.faults if kind in lacking_in(role)]
+    if foreign:
+        raise ValueError(f"role {role} has no fault {foreign[0]!r}; leave it out")
     if role == "core":
         cannot = NEEDS.keys() - set(kinds_for(consensus))
         lacking = [kind for kind in wishes.faults if kind in cannot]

@@ -149,6 +149,10 @@ def test_bad_arguments_are_refused_with_a_sentence(arguments: dict, sentence: st
         ({"consensus": "rafd"}, "there is no consensus 'rafd'"),
         ({"consensus": "zab", "role": "paxos"}, "consensus is 'zab', and role paxos has no log"),
         ({"consensus": "zab", "nemesis": "kill,membership"}, "zab has no fault 'membership'"),
+        ({"role": "paxos", "nemesis": "membership"}, "role paxos has no fault 'membership'"),
+        ({"role": "leaderless", "nemesis": "kill,transfer"}, "leaderless has no fault 'transfer'"),
+        ({"role": "data", "nemesis": "membership"}, "role data has no fault 'membership'"),
+        ({"nemesis": "partition-move"}, "role core has no fault 'partition-move'"),
     ],
 )
 def test_bad_wishes_are_refused_with_a_sentence(arguments: dict, sentence: str) -> None:
