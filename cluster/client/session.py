@@ -189,6 +189,14 @@ class _Pending:
         """The copy under way was answered."""
         self.request_id, self.attempt_until_ns, self.last_error = 0, NEVER_NS, error
 
+    def why_late(self, *, behind: bool) -> str:
+        """Why it is not done at its deadline; ``behind``: the window did not reach it."""
+        if self.request_id:
+            return f"{self.last_node} did not answer"
+        if behind and self.last_error == UNREACHED:
+            return "it was not sent, since earlier commands were still under way"
+        return self.last_error
+
     def unreached(self, why: str, refused_by: NodeId) -> None:
         """A connection is gone, or a node took none."""
         self.turned_away |= bool(refused_by) and refused_by == self.to
@@ -476,7 +484,8 @@ class ClientSession:
         for place, pending in enumerate(list(self._pending)):
             if pending.deadline_ns <= now_ns:
                 silent = silent or bool(pending.request_id)
-                self._give_up(pending, f"timed out: {self._why_late(place, pending)}")
+                why = pending.why_late(behind=place >= self._window)
+                self._give_up(pending, f"timed out: {why}")
             elif pending.once and pending.in_doubt:
                 self._give_up(pending, pending.last_error)
             elif pending.attempt_until_ns <= now_ns:
@@ -486,14 +495,6 @@ class ClientSession:
             self._lose_copies(error)
             self._routing.back_off(now_ns)
             self._leave_for(self._routing.next_in_turn())
-
-    def _why_late(self, place: int, pending: _Pending) -> str:
-        """Why a command at a place of the queue is not done at its deadline."""
-        if pending.request_id:
-            return f"{pending.last_node} did not answer"
-        if place >= self._window and pending.last_error == UNREACHED:
-            return "it was not sent, since earlier commands were still under way"
-        return pending.last_error
 
     def _advance(self, now_ns: int) -> None:
         """Connect if need be; send what may be sent."""
