@@ -87,7 +87,7 @@ def _failures(run: Run, width: int) -> list[str]:
     if not rows:
         return []
     sizes = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = ["", "not ok, and why:"]
+    lines = ["", "not ok, and why, with an example of each kind:"]
     for number, f, outcome, error in rows:
         start = f"  {number:>{sizes[0]}}  {f:<{sizes[1]}}  {outcome:<{sizes[2]}}  "
         lines.append(f"{start}{one_line(error, limit=max(20, width - len(start)))}".rstrip())

@@ -27,7 +27,7 @@ class AcknowledgesBeforeSync(Storage):
 ABLATION = Ablation(
     AcknowledgesBeforeSync,
     pattern="write_ahead_log",
-    removes="A node answers for a write before it is durable.",
+    removes="A node answers for a write only when it is durable.",
     breaks="Acknowledged writes are gone after nodes crash.",
     nemesis="kill",
 )

@@ -22,7 +22,7 @@ ABLATION = Ablation(
     HintsCount,
     role="leaderless",
     pattern="majority_quorum",
-    removes="A hint that another node keeps for a replica counts towards the quorum of a write.",
+    removes="A hint that another node keeps for a replica does not count towards a write's quorum.",
     breaks="The replicas' side of a partition does not know an acknowledged write.",
     nemesis="partition",
     workload="siblings",

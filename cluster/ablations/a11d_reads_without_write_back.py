@@ -22,7 +22,7 @@ ABLATION = Ablation(
     AnswersFirst,
     role="leaderless",
     pattern="majority_quorum",
-    removes="A read answers before it has written back what it found.",
+    removes="A read answers only after it has written back what it found.",
     breaks="An element that was read is missing from a later read.",
     nemesis="partition",
     workload="siblings",

@@ -21,7 +21,7 @@ class StaleGenerationAccepted(GenerationClock):
 
 ABLATION = Ablation(
     StaleGenerationAccepted,
-    removes="Followers accept messages of any generation and a leader ignores a higher one.",
+    removes="Messages of older generations are refused, and a leader steps down for a higher one.",
     breaks="A leader resumed after a pause serves stale reads, and its writes break followers.",
     nemesis="pause",
 )

@@ -20,7 +20,7 @@ class PromisesBeforeSync(Acceptor):
 
 ABLATION = Ablation(
     PromisesBeforeSync,
-    removes="An acceptor promises a ballot before the promise is durable.",
+    removes="An acceptor's promise leaves only when it is durable.",
     breaks="Two proposers have two values chosen for one slot: an acknowledged write is gone.",
     nemesis="kill",
     consensus="multi-paxos",

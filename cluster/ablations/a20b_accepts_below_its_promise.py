@@ -20,7 +20,7 @@ class AcceptsBelowItsPromise(Acceptor):
 
 ABLATION = Ablation(
     AcceptsBelowItsPromise,
-    removes="An acceptor accepts a ballot lower than the one it has promised.",
+    removes="An acceptor refuses a ballot lower than the one it has promised.",
     breaks="Two leaders have two values chosen for one slot: an acknowledged write is gone.",
     nemesis="partition",
     consensus="multi-paxos",

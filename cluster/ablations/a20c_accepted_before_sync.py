@@ -20,7 +20,7 @@ class AnswersBeforeSync(Acceptor):
 
 ABLATION = Ablation(
     AnswersBeforeSync,
-    removes="An acceptor answers that it accepted a value before the value is durable.",
+    removes="An acceptor's answer that it accepted a value leaves only when the value is durable.",
     breaks="An acknowledged write is gone after one node of three lost power.",
     nemesis="kill",
     consensus="multi-paxos",

@@ -21,7 +21,7 @@ class AcceptedValuesCutOff(Slots):
 
 ABLATION = Ablation(
     AcceptedValuesCutOff,
-    removes="An acceptor that accepts a slot again drops what it has accepted above.",
+    removes="An acceptor that accepts a slot again keeps what it has accepted above.",
     breaks="An acknowledged write is gone after two changes of leader.",
     nemesis="partition",
     consensus="multi-paxos",

@@ -22,7 +22,7 @@ class PromisesBeforeSync(Acceptor):
 ABLATION = Ablation(
     PromisesBeforeSync,
     role="paxos",
-    removes="A promise leaves an acceptor before it is durable.",
+    removes="A promise leaves an acceptor only when it is durable.",
     breaks="Two compare-and-sets of one value both succeed, or an acknowledged write is gone.",
     nemesis="kill",
     random=False,

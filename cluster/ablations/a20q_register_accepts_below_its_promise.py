@@ -23,7 +23,7 @@ class AcceptsBelowItsPromise(Acceptor):
 ABLATION = Ablation(
     AcceptsBelowItsPromise,
     role="paxos",
-    removes="An acceptor accepts ballots below the one it promised.",
+    removes="An acceptor refuses ballots below the one it promised.",
     breaks="Two compare-and-sets of one value both succeed: the first is overwritten unseen.",
     nemesis="partition",
 )

@@ -21,7 +21,7 @@ class IgnoresAcceptedValues(PhaseOne):
 
 ABLATION = Ablation(
     IgnoresAcceptedValues,
-    removes="A new proposer does not take over the values that acceptors report.",
+    removes="A new proposer takes over the values that acceptors report.",
     breaks="Acknowledged writes are gone when the leader changes.",
     nemesis="kill",
     consensus="multi-paxos",

@@ -21,7 +21,9 @@ class TakesAnyAcceptedValue(PhaseOne):
 
 ABLATION = Ablation(
     TakesAnyAcceptedValue,
-    removes="A new proposer takes over any reported value, not that of the highest ballot.",
+    removes=(
+        "Of the values reported for a slot, a new proposer takes over that of the highest ballot."
+    ),
     breaks="A value that was never chosen takes the place of an acknowledged write.",
     nemesis="partition",
     consensus="multi-paxos",

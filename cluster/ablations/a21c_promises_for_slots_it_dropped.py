@@ -20,7 +20,7 @@ class PromisesForDroppedSlots(Acceptor):
 
 ABLATION = Ablation(
     PromisesForDroppedSlots,
-    removes="An acceptor promises over slots that it has dropped behind a snapshot.",
+    removes="An acceptor promises nothing to a proposer that lacks slots behind its snapshot.",
     breaks="A node that was away leads, and fills acknowledged slots with no-ops.",
     nemesis="partition",
     consensus="multi-paxos",

@@ -24,7 +24,7 @@ class BuildsOnAnyValue(Attempt):
 ABLATION = Ablation(
     BuildsOnAnyValue,
     role="paxos",
-    removes="A proposer does not build on the value of the highest ballot that was accepted.",
+    removes="A proposer builds on the value of the highest ballot that was accepted.",
     breaks="An acknowledged change is gone as soon as an acceptor that missed it is asked.",
     nemesis="partition",
 )

@@ -20,7 +20,7 @@ class BallotsNotUnique(Ballots):
 
 ABLATION = Ablation(
     BallotsNotUnique,
-    removes="A ballot does not name its proposer: two nodes may use the same.",
+    removes="A ballot names its proposer, so no two nodes use the same.",
     breaks="Two leaders of one ballot have two values chosen for one slot.",
     nemesis="partition",
     consensus="multi-paxos",

@@ -22,7 +22,7 @@ class BallotWithoutANode(BallotClock):
 ABLATION = Ablation(
     BallotWithoutANode,
     role="paxos",
-    removes="A ballot does not name the node that made it, so two attempts may share one.",
+    removes="A ballot names the node that made it, so no two attempts share one.",
     breaks="Two compare-and-sets of one value both succeed, under one ballot.",
     nemesis="partition",
 )

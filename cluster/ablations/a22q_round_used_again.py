@@ -21,7 +21,7 @@ class RoundUsedAgain(BallotClock):
 ABLATION = Ablation(
     RoundUsedAgain,
     role="paxos",
-    removes="The rounds of a proposer are not reserved durably before they are used.",
+    removes="The rounds of a proposer are reserved durably before they are used.",
     breaks="An acknowledged write is gone: its ballot was taken for an older copy.",
     nemesis="kill",
     random=False,

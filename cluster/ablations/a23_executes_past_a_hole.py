@@ -21,7 +21,7 @@ class ExecutesPastAHole(Slots):
 
 ABLATION = Ablation(
     ExecutesPastAHole,
-    removes="A slot in which nothing was accepted is passed over.",
+    removes="A node executes no slot above one in which it has accepted nothing.",
     breaks="A node that leads later has not executed an acknowledged write.",
     nemesis="partition",
     consensus="multi-paxos",

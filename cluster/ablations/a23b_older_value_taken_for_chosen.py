@@ -21,7 +21,9 @@ class OlderValueTakenForChosen(Slots):
 
 ABLATION = Ablation(
     OlderValueTakenForChosen,
-    removes="A value accepted under an older ballot is executed as if it had been chosen.",
+    removes=(
+        "A value accepted under an older ballot is executed only once it is known to be chosen."
+    ),
     breaks="A node executes a command that never happened, and misses one that did.",
     nemesis="partition",
     consensus="multi-paxos",

@@ -23,7 +23,7 @@ class MarkJumpsOverASlot(PhaseTwo):
 
 ABLATION = Ablation(
     MarkJumpsOverASlot,
-    removes="The high-water mark rises to the last chosen slot, over slots that are not chosen.",
+    removes="The high-water mark stops below the first slot that is not chosen.",
     breaks="A write is acknowledged that only its leader has, and is lost with it.",
     nemesis="partition",
     consensus="multi-paxos",

@@ -20,7 +20,7 @@ class ReadsWhatItKnows(ReadIndex):
 
 ABLATION = Ablation(
     ReadsWhatItKnows,
-    removes="A read is answered from what the proposer has learned, without a quorum round.",
+    removes="A read is answered only after a quorum round has confirmed the proposer.",
     breaks="A proposer that is cut off answers from the past.",
     nemesis="partition",
     consensus="multi-paxos",

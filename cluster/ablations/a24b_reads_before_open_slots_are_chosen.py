@@ -20,7 +20,7 @@ class ReadsBeforeOpenSlotsAreChosen(ReadIndex):
 
 ABLATION = Ablation(
     ReadsBeforeOpenSlotsAreChosen,
-    removes="A new proposer serves reads before the open slots are chosen.",
+    removes="A new proposer serves reads only when all open slots are chosen.",
     breaks="The first reads after a change of leader miss acknowledged writes.",
     nemesis="kill",
     consensus="multi-paxos",

@@ -24,7 +24,7 @@ class ReadsUnchosenValues(Attempt):
 ABLATION = Ablation(
     ReadsUnchosenValues,
     role="paxos",
-    removes="A read does not write back a value of which it is not known that a majority has it.",
+    removes="A read writes back a value unless it is known that a majority has it.",
     breaks="A later read does not see what an earlier one saw.",
     nemesis="partition",
 )

@@ -23,7 +23,7 @@ ABLATION = Ablation(
     ReadsByOlderPromises,
     role="paxos",
     pattern="paxos",
-    removes="A read is answered without phase 2 by promises that were made before it was asked.",
+    removes="A read without phase 2 needs promises that were made after it was asked.",
     breaks="A node with a slow disk serves reads from the past.",
     nemesis="disk",
     random=False,

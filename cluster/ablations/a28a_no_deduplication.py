@@ -22,7 +22,7 @@ class NoDeduplication(IdempotentReceiver):
 
 ABLATION = Ablation(
     NoDeduplication,
-    removes="A request that was applied already is not recognised.",
+    removes="A request that was applied already is recognised, and not applied again.",
     breaks="A retried write happens twice: overwritten values come back, appends are doubled.",
     nemesis="partition,kill",
 )

@@ -20,7 +20,7 @@ class LeaderReadsWithoutReadIndex(ReadIndex):
 
 ABLATION = Ablation(
     LeaderReadsWithoutReadIndex,
-    removes="A leader does not confirm by a heartbeat round that it still leads before a read.",
+    removes="Before a read a leader confirms by a heartbeat round that it still leads.",
     breaks="A leader cut off from its peers serves reads from the past.",
     nemesis="partition",
 )

@@ -21,7 +21,7 @@ class ServedBeforeSynchronised(Synchronisation):
 
 ABLATION = Ablation(
     ServedBeforeSynchronised,
-    removes="A Zab leader does not wait until a quorum has adopted its history before it serves.",
+    removes="A Zab leader serves only when a quorum has adopted its history.",
     breaks="A read shows a write that the next leader never had.",
     nemesis="partition,kill",
     consensus="zab",

@@ -23,7 +23,7 @@ class EpochUsedTwice(Discovery):
 
 ABLATION = Ablation(
     EpochUsedTwice,
-    removes="A Zab leader that leads again does not choose an epoch above the one it led before.",
+    removes="A Zab leader chooses an epoch above all that it has led before.",
     breaks="Two writes have one zxid, and a reader sees now the one and now the other.",
     nemesis="kill,partition",
     consensus="zab",

@@ -21,7 +21,7 @@ class PromiseNotDurable(Promises):
 
 ABLATION = Ablation(
     PromiseNotDurable,
-    removes="A Zab follower's promise of an epoch leaves before it is durable.",
+    removes="A Zab follower's promise of an epoch leaves only when it is durable.",
     breaks="A write acknowledged by the former leader is lost.",
     nemesis="kill,partition",
     consensus="zab",

@@ -21,7 +21,7 @@ class AdoptionNotDurable(Adoption):
 
 ABLATION = Ablation(
     AdoptionNotDurable,
-    removes="A Zab follower acknowledges a new history before its current epoch is durable.",
+    removes="A Zab follower acknowledges a new history only when its current epoch is durable.",
     breaks="A committed history is replaced by another one, and what was read is gone.",
     nemesis="kill,partition",
     consensus="zab",

@@ -20,7 +20,7 @@ class CurrentEpochIgnored(FastLeaderElection):
 
 ABLATION = Ablation(
     CurrentEpochIgnored,
-    removes="A Zab election compares the last zxids and ignores the current epochs.",
+    removes="A Zab election compares the current epochs before the last zxids.",
     breaks="A committed history loses to one that is older, and what was read is gone.",
     nemesis="kill,partition",
     consensus="zab",

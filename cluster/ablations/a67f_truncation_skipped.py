@@ -21,7 +21,7 @@ class TruncationSkipped(Synchronisation):
 
 ABLATION = Ablation(
     TruncationSkipped,
-    removes="A Zab follower keeps an end of its log which the new leader's history does not have.",
+    removes="A Zab follower cuts an end of its log which the new leader's history does not have.",
     breaks="A write is acknowledged that no node but the leader has, and is lost with it.",
     nemesis="partition,kill",
     consensus="zab",

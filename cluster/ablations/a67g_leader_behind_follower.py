@@ -20,7 +20,7 @@ class LeaderBehindFollower(Discovery):
 
 ABLATION = Ablation(
     LeaderBehindFollower,
-    removes="A Zab leader does not compare its history with those of the followers that promise.",
+    removes="A Zab leader gives way to a follower whose history is newer than its own.",
     breaks="A leader elected by an old vote cuts an acknowledged write.",
     nemesis="partition,packets",
     consensus="zab",

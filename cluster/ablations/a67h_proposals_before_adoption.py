@@ -21,7 +21,9 @@ class ProposalsBeforeAdoption(Synchronisation):
 
 ABLATION = Ablation(
     ProposalsBeforeAdoption,
-    removes="A Zab follower gets entries of an epoch before it has adopted the epoch's history.",
+    removes=(
+        "A Zab follower gets entries of an epoch only after it has adopted the epoch's history."
+    ),
     breaks="An acknowledged write is lost in the next election.",
     nemesis="partition,kill",
     consensus="zab",

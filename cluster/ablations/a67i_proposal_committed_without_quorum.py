@@ -20,7 +20,7 @@ class CommitWithoutQuorum(Replication):
 
 ABLATION = Ablation(
     CommitWithoutQuorum,
-    removes="A Zab leader commits a proposal without a quorum's acknowledgements.",
+    removes="A Zab leader commits a proposal only with a quorum's acknowledgements.",
     breaks="A write acknowledged by a leader that is cut off is lost.",
     nemesis="partition",
     consensus="zab",

@@ -21,7 +21,7 @@ class ViewTakesTheLongestLog(ViewChange):
 
 ABLATION = Ablation(
     ViewTakesTheLongestLog,
-    removes="Of the logs reported to a new primary the longest wins, not that of the latest view.",
+    removes="Of the logs reported to a new primary that of the latest normal view wins.",
     breaks="Entries of a primary that was replaced take the place of committed ones.",
     nemesis="partition,kill",
     random=False,

@@ -21,7 +21,7 @@ class RecoveryWithoutANonce(ReplicaRecovery):
 
 ABLATION = Ablation(
     RecoveryWithoutANonce,
-    removes="A replica without a memory takes answers to questions of an earlier life of it.",
+    removes="A replica without a memory takes only answers to the questions of its present life.",
     breaks="A wiped replica takes part with an empty log, and acknowledged writes are lost.",
     nemesis="kill",
     random=False,

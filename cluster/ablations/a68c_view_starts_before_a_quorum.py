@@ -23,7 +23,7 @@ class ViewStartsBeforeAQuorum(ViewChange):
 
 ABLATION = Ablation(
     ViewStartsBeforeAQuorum,
-    removes="The primary of a view starts it with its own log, before a quorum has reported.",
+    removes="The primary of a view starts it only when a quorum has reported.",
     breaks="What others have committed is missing from the view, and lost.",
     nemesis="partition,kill",
     random=False,

@@ -21,7 +21,7 @@ class LastNormalViewForgotten(GenerationClock):
 
 ABLATION = Ablation(
     LastNormalViewForgotten,
-    removes="A restarted replica has forgotten in which view its log was last brought in line.",
+    removes="A replica remembers durably in which view its log was last brought in line.",
     breaks="An older log wins the next view, and acknowledged writes are lost.",
     nemesis="partition,kill",
     random=False,

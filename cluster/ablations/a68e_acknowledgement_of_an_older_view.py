@@ -21,7 +21,7 @@ class AcknowledgementOfAnOlderView(GenerationClock):
 
 ABLATION = Ablation(
     AcknowledgementOfAnOlderView,
-    removes="A primary counts PrepareOk messages of earlier views towards its own.",
+    removes="A primary counts only the PrepareOk messages of its own view.",
     breaks="A write is acknowledged that too few replicas have, and lost with them.",
     nemesis="partition,kill",
     random=False,

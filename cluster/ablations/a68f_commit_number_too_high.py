@@ -23,7 +23,7 @@ class CommitNumberTooHigh(ViewChange):
 
 ABLATION = Ablation(
     CommitNumberTooHigh,
-    removes="The commit number of a new view is the end of its log, not the highest one reported.",
+    removes="The commit number of a new view is the highest one reported, not the end of its log.",
     breaks="A write is acknowledged that only the new primary has, and lost with it.",
     nemesis="partition,kill",
     random=False,

@@ -21,7 +21,7 @@ class WipedReplicaTakesPart(ReplicaRecovery):
 
 ABLATION = Ablation(
     WipedReplicaTakesPart,
-    removes="A founder with an empty disk does not ask the others before it takes part.",
+    removes="A founder with an empty disk asks the others before it takes part.",
     breaks="A quorum with a wiped replica knows nothing of what was acknowledged.",
     nemesis="kill",
     random=False,

@@ -21,7 +21,7 @@ class UncommittedSuffixKept(StateTransfer):
 
 ABLATION = Ablation(
     UncommittedSuffixKept,
-    removes="State transfer begins at the end of a log, not at its commit number.",
+    removes="State transfer begins at the commit number of a log, not at its end.",
     breaks="A replica keeps uncommitted entries, and misses committed ones in their place.",
     nemesis="partition",
     random=False,

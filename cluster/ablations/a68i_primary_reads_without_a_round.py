@@ -19,7 +19,7 @@ class PrimaryReadsWithoutARound(ReadIndex):
 
 ABLATION = Ablation(
     PrimaryReadsWithoutARound,
-    removes="A primary does not confirm by a quorum that its view is the latest before a read.",
+    removes="Before a read a primary confirms by a quorum that its view is the latest.",
     breaks="A primary cut off from the others serves reads from the past.",
     nemesis="partition",
     random=False,

@@ -21,7 +21,7 @@ class RecoveryEndsTooEarly(ReplicaRecovery):
 
 ABLATION = Ablation(
     RecoveryEndsTooEarly,
-    removes="A recovering replica joins a view before it has all that the primary had.",
+    removes="A recovering replica joins a view only when it has all that the primary had.",
     breaks="What it acknowledged before it lost its disk is on too few replicas, and lost.",
     nemesis="kill",
     random=False,

@@ -35,8 +35,8 @@ class Ablation:
 
     Args:
         override: the subclass of a part, with the one method that replaces a decision.
-        removes: one sentence: the decision removed.
-        breaks: one sentence: what a client sees.
+        removes: one sentence: the rule that the decision keeps, as it holds in the intact system.
+        breaks: one sentence: what a client sees without it.
         nemesis: nemesis that shows it, as on the command line.
         workload: workload that shows it.
         checker: who must find it in the directed schedule.

@@ -98,6 +98,8 @@ class Complete(msgspec.Struct, frozen=True):
 
 Action: TypeAlias = Connect | SendRequest | Complete | SetTimer
 
+UNREACHED = "no node could be reached"
+
 
 class _Pending:
     """A command that has no outcome yet."""
@@ -139,7 +141,7 @@ class _Pending:
         self.request_id = 0  # of the copy under way, 0 if none is
         self.attempt_until_ns = NEVER_NS
         self.in_doubt = False  # some copy may have been taken
-        self.last_error = "no node could be reached"
+        self.last_error = UNREACHED
         self.last_node = ""
 
     @property
@@ -187,6 +189,14 @@ class _Pending:
     def answered(self, error: str) -> None:
         """The copy under way was answered."""
         self.request_id, self.attempt_until_ns, self.last_error = 0, NEVER_NS, error
+
+    def why_late(self, *, behind: bool) -> str:
+        """Why it is not done at its deadline; ``behind``: the window did not reach it."""
+        if self.request_id:
+            return f"{self.last_node} did not answer"
+        if behind and self.last_error == UNREACHED:
+            return "it was not sent, since earlier commands were still under way"
+        return self.last_error
 
     def unreached(self, why: str, refused_by: NodeId) -> None:
         """A connection is gone, or a node took none."""
@@ -472,12 +482,10 @@ class ClientSession:
     def _time_out(self, now_ns: int) -> None:
         """End commands whose deadline came; leave a node that does not answer."""
         silent = self._probe.until_ns <= now_ns
-        for pending in list(self._pending):
+        for place, pending in enumerate(list(self._pending)):
             if pending.deadline_ns <= now_ns:
                 silent = silent or bool(pending.request_id)
-                why = pending.last_error
-                if pending.request_id:
-                    why = f"{pending.last_node} did not answer"
+                why = pending.why_late(behind=place >= self._window)
                 self._give_up(pending, f"timed out: {why}")
             elif pending.once and pending.in_doubt:
                 self._give_up(pending, pending.last_error)

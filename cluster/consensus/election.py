@@ -14,7 +14,7 @@ Invariants. One vote per node and generation. Each voter's answer counts once. A
 misses a committed entry gets no majority.
 
 What breaks without it. A09: a node that stands leads, and several assign the indexes of one
-generation. A64 and the missing up-to-date check: a lagging node wins and acknowledged entries are
+generation. A64: without the comparison of logs a lagging node wins, and acknowledged entries are
 gone. A65: without PreVote, a node that returns from a long partition deposes a healthy leader.
 A10d: a deposed leader that does not arm its election timer leaves a cluster without a leader for
 ever.

@@ -7,8 +7,8 @@ tail kept for followers that are a little behind: those above the low-water mark
 removed, oldest first, never a part of one.
 
 Invariants. No entry at or above the mark is ever removed, and nothing is removed before the
-snapshot that replaces it is durable under its final name. Without the second, a crash between the
-two leaves neither.
+snapshot that replaces it is durable under its final name: else a crash in between leaves neither
+the entries nor the snapshot.
 
 What breaks without it. A07: the segment of the first entry still wanted is removed. A08a: the log
 is removed before the snapshot is there. A08c: a watcher below the mark is not told of its gap.
@@ -25,9 +25,9 @@ from collections.abc import Sequence
 def segments_below(bases: Sequence[int], keep_from: int) -> int:
     """How many of the oldest segments hold nothing that is still wanted.
 
-    Everything at or above a segment's base that was in the log before it is void, and was written
-    again to it or to later ones. So everything from ``keep_from`` up lives after segment i as soon
-    as some later base is at or below ``keep_from``.
+    When a segment is begun, the log ends just below its base. So what earlier segments hold at or
+    above that base is void, and the valid entries from there on are in this segment or a later one.
+    Once a base is at or below ``keep_from``, no segment before it is wanted.
 
     Args:
         bases: first index of each segment, oldest first; the last one is being written.

@@ -123,7 +123,7 @@ class LogCounters(msgspec.Struct):
 
 
 class SegmentedLog:
-    """The log being written. Only :func:`cluster.log.recovery.recover_log` should create one.
+    """The log being written. Only :class:`cluster.log.storage.Storage` should create one.
 
     Args:
         disk: where the segments are.

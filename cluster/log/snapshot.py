@@ -5,8 +5,9 @@ a temporary name, sync it, rename it, sync the directory. Only then does it exis
 an older snapshot or the log below it be removed.
 
 Invariants: a file named ``snapshot-<index>-<generation>`` was complete and durable before it got
-its name, so one that does not match its CRC is damage and never a torn write: the node refuses to
-start. A temporary file is rubbish and is removed at start.
+its name, so one that does not match its CRC is damage and never a torn write. ``storage`` says what
+follows: the node is repaired by its peers, or refuses to start. A temporary file is rubbish and is
+removed at start.
 
 File: magic, CRC u32, length u64 (little endian), then the msgpack of ``cluster.wire.Snapshot``.
 

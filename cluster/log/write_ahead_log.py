@@ -9,7 +9,8 @@ After a crash the log is read from its start.
 Invariants.
 
 - Recovery yields the longest valid prefix, and the same one when repeated.
-- Only a tail that was never acknowledged may be cut. Damage below it refuses to start.
+- Only a tail that was never acknowledged may be cut. Damage below it is told and never cut: then
+  ``storage`` lets the node's peers repair it, or the node refuses to start.
 
 What breaks without it. A01: an entry acknowledged before its sync is lost in a power cut. A04: a
 vote that is not written is given twice. A06: a promise leaves before its generation is durable.

@@ -83,7 +83,7 @@ class Connection(asyncio.Protocol):
         """Accepted; the sender is not known yet."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=CLIENT_BYTES_MAX)
-        self.address = str(transport.get_extra_info("peername"))
+        self.address = _address(transport.get_extra_info("peername"))
         tune(transport.get_extra_info("socket"))
         loop = asyncio.get_running_loop()
         self._timeout = loop.call_later(HELLO_TIMEOUT_S, self.refuse, "it said no hello")
@@ -193,3 +193,11 @@ class Connection(asyncio.Protocol):
         if self._timeout is not None:
             self._timeout.cancel()
             self._timeout = None
+
+
+def _address(peername: tuple[str, int] | None) -> str:
+    """An address of a socket as on a command line; "" if the other side is gone already."""
+    if peername is None:
+        return ""
+    host, port = peername[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -23,7 +23,7 @@ from cluster.runtime import data_directory, tls
 from cluster.runtime.data_directory import Identity
 from cluster.runtime.disk import DirectoryInUse, FileDisk
 from cluster.runtime.options import Address, NodeOptions
-from cluster.runtime.peer_directories import RECOVERING, PeerDirectories
+from cluster.runtime.peer_directories import RECOVERING, PeerDirectories, keeps_founders
 from cluster.runtime.sealed_file import DamagedFile
 
 LISTEN_BACKLOG = 1024
@@ -81,8 +81,11 @@ def open_data(
             directory=f"{random.SystemRandom().getrandbits(64):016x}",
             role=options.role,
         )
-        recovers = options.consensus in RECOVERING
-        directories = PeerDirectories(options.data, recovers=recovers)
+        directories = PeerDirectories(
+            options.data,
+            recovers=options.consensus in RECOVERING,
+            founders_only=keeps_founders(options.role, options.consensus),
+        )
         options = msgspec.structs.replace(options, id=identity.node)
         opened = storage(disk, config)
         why_not = why_not_repairable(consensus, options.id, identity.founders or ())

@@ -7,7 +7,8 @@ takes it for the old one may lose committed entries or elect twice (A61).
 Solution: every data directory has a random name, made when it is claimed for the first time. A peer
 says it in its hello, and the first one said under a member id is remembered, durably; a node that
 comes later under the same id with another directory is refused, for ever. The way back is to remove
-the member and to add the node under its next id (``python -m cluster format``).
+the member and to add the node under its next id (``python -m cluster format``). Where the members
+are the founders for ever (:func:`keeps_founders`) there is none: the cluster goes on without it.
 
 A variant whose replicas recover from the loss of a disk (``RECOVERING``) takes the wiped node for
 what it is, a replica without a memory. Then the new directory takes the place of the one before,
@@ -36,6 +37,13 @@ FILE = ".peers"
 MEMBERS_MAX = 1024
 #: The consensus variants whose replicas recover from the loss of a disk under the id they have.
 RECOVERING = frozenset({"viewstamped"})
+#: The consensus variants that change no members: a node cannot come back under a new id.
+FOUNDERS_ONLY = frozenset({"multi-paxos", "zab", "viewstamped"})
+
+
+def keeps_founders(role: str, consensus: str) -> bool:
+    """Whether the members of a cluster are those that it was founded with, for ever."""
+    return role == "paxos" or (role in ("core", "data") and consensus in FOUNDERS_ONLY)
 
 
 class PeerDirectories:
@@ -44,13 +52,15 @@ class PeerDirectories:
     Args:
         root: this node's data directory.
         recovers: whether a peer may come with another directory than before.
+        founders_only: whether no peer can be removed, and added under a new id.
 
     Raises:
         OSError: the file cannot be read.
         DamagedFile: it is not what was written.
     """
 
-    def __init__(self, root: Path, *, recovers: bool = False) -> None:
+    def __init__(self, root: Path, *, recovers: bool = False, founders_only: bool = False) -> None:
+        self._founders_only = founders_only
         self._path = root / FILE
         self._rule = MemberDirectories(recovers=recovers)
         #: by member: its directory, and behind it those that it has lost
@@ -67,9 +77,18 @@ class PeerDirectories:
             return ""
         if self._rule.takes(known, directory):
             return self._remember(member, " ".join([directory, *known]))
+        return self._refusal(member, lost=directory in known)
+
+    def _refusal(self, member: str, *, lost: bool) -> str:
+        what = f"{member} comes with another data directory than before"
+        if lost:
+            return f"{what}: one that it had lost, and has replaced since"
+        if self._founders_only:
+            return (
+                f"{what}: it was wiped, and cannot come back: the members are the founders for ever"
+            )
         return (
-            f"{member} comes with another data directory than before: it was wiped, and must be "
-            "removed from the cluster and added under a new id"
+            f"{what}: it was wiped, and must be removed from the cluster and added under a new id"
         )
 
     def _remember(self, member: str, directories: str) -> str:

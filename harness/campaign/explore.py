@@ -126,12 +126,12 @@ class Exploration(msgspec.Struct):
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of all seeds."""
-        return Verdict.merge_all(outcome.verdict for outcome in self.outcomes)
+        """The worst of the seeds that count; UNKNOWN if none does."""
+        return Verdict.merge_all(outcome.verdict for outcome in self.outcomes if outcome.counts)
 
     @property
     def exit_code(self) -> int:
-        """0 all valid, 1 a violation, 2 undecided or nothing run."""
+        """0 all valid, 1 a violation, 2 undecided, or no seed counts."""
         return self.verdict.exit_code
 
     def summary(self) -> str:
@@ -141,12 +141,18 @@ class Exploration(msgspec.Struct):
         virtual_s = sum(outcome.virtual_ns for outcome in self.outcomes) / 1e9
         busy_s = sum(outcome.cpu_s for outcome in self.outcomes) or 1e-9
         ops = sum(outcome.ops for outcome in self.outcomes)
-        idle = f", {self.idle} do not count (almost nothing completed)" if self.idle else ""
+        verb = "does" if self.idle == 1 else "do"
+        idle = f", {self.idle} {verb} not count (almost nothing completed)" if self.idle else ""
         return (
-            f"{count} seeds, {len(self.failures)} failed{idle}; {ops} operations, {events} events, "
-            f"{virtual_s:.0f} virtual seconds in {self.elapsed_s:.1f} s on {self.workers} "
-            f"processes: {virtual_s / busy_s:.0f} times real time per core, checks included"
+            f"{_counted(count, 'seed')}, {len(self.failures)} failed{idle}; {ops} operations, "
+            f"{events} events, {virtual_s:.0f} virtual seconds in {self.elapsed_s:.1f} s on "
+            f"{_counted(self.workers, 'process')}: {virtual_s / busy_s:.0f} times real time per "
+            "core, checks included"
         )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "es" if noun.endswith("s") else "s")
 
 
 def explore(
@@ -252,13 +258,16 @@ def _check_consensus(role: str, wishes: Wishes) -> None:
     Raises:
         ValueError: which.
     """
-    from cluster.simulation.faults.table import NEEDS, kinds_for
+    from cluster.simulation.faults.table import NEEDS, kinds_for, lacking_in
 
     consensus = wishes.consensus
     if role not in ("core", "data") and consensus != "raft":
         raise ValueError(
             f"consensus is {consensus!r}, and role {role} has no log to agree on; leave it out"
         )
+    foreign = [kind for kind in wishes.faults if kind in lacking_in(role)]
+    if foreign:
+        raise ValueError(f"role {role} has no fault {foreign[0]!r}; leave it out")
     if role == "core":
         cannot = NEEDS.keys() - set(kinds_for(consensus))
         lacking = [kind for kind in wishes.faults if kind in cannot]

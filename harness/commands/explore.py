@@ -79,9 +79,9 @@ def explore(
     `--ablate`.
 
     Each seed that is not valid is printed with what was found, its report, and the command that
-    runs it again. Exit codes are those of `harness test`.
+    runs it again. Exit codes are those of `harness test`: 2 if no seed counts.
     """
-    _check(seeds, first_seed=first_seed, keep=keep, nodes=nodes)
+    _check(seeds, first_seed=first_seed, keep=keep, nodes=nodes, jobs=jobs)
     ablations = parse_list(ablate or ())
     duration_s = checked("--duration", "duration_s", duration)
     job = job_of(
@@ -105,11 +105,13 @@ def explore(
     return found.exit_code
 
 
-def _check(seeds: int, *, first_seed: int, keep: int, nodes: int) -> None:
+def _check(seeds: int, *, first_seed: int, keep: int, nodes: int, jobs: int | None) -> None:
     if seeds < 1:
         raise UsageError(f"--seeds is {seeds}; it should be 1 or more")
     if nodes < 0:
         raise UsageError(f"--nodes is {nodes}; it should be 1 or more")
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"--jobs is {jobs}; it should be 1 or more")
     for flag, number in (("--first-seed", first_seed), ("--keep", keep)):
         if number < 0:
             raise UsageError(f"{flag} is {number}; it should be 0 or more")

@@ -132,7 +132,7 @@ def _ablations() -> list[Entry]:
     from cluster.ablations.registry import all_ablations
 
     return [
-        Entry(ablation.name, f"{ablation.removes} {ablation.breaks}")
+        Entry(ablation.name, f"{ablation.removes} Without it: {ablation.breaks}")
         for ablation in all_ablations()
     ]
 

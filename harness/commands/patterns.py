@@ -162,7 +162,7 @@ def _ablation(ablation: Ablation) -> str:
         [
             f"**{ablation.id}** {ablation.slug.replace('-', ' ')}",
             "",
-            f"- removed: {ablation.removes}",
+            f"- the rule removed: {ablation.removes}",
             f"- what breaks: {ablation.breaks}",
             f"- found as: {ablation.anomaly}, by the checker {ablation.checker}",
             f"- the decision: `{ablation.target}.{ablation.decision}`",

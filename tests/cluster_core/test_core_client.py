@@ -519,3 +519,16 @@ def test_a_transaction_that_is_no_object_is_a_sentence(
 ) -> None:
     assert main(["--nodes", "n1=127.0.0.1:1", "txn", text]) == 254
     assert "txn takes a JSON object, not" in capsys.readouterr().err
+
+
+def test_a_command_behind_the_window_says_that_it_was_not_sent() -> None:
+    client = connected(window=1)
+    first = begin(client, put("x", 1), timeout_ns=100)
+    client.submit(0, put("x", 2), timeout_ns=100)
+    full = Response(first.id, "unavailable", error="the disk of n1 is full: it takes no entries")
+    client.on_response(50, 1, full)
+    late = [each for each in client.on_tick(100) if isinstance(each, Complete)]
+    assert [(each.status, each.error) for each in late] == [
+        ("unknown", "timed out: the disk of n1 is full: it takes no entries"),
+        ("fail", "timed out: it was not sent, since earlier commands were still under way"),
+    ]

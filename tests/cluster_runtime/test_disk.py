@@ -16,7 +16,7 @@ from cluster.ports import Append, DiskError
 from cluster.runtime.data_directory import WrongDirectory, claim
 from cluster.runtime.disk import DirectoryInUse, FileDisk
 from cluster.runtime.disk_faults import DiskFaultSettings, parse_disk_faults
-from cluster.runtime.peer_directories import PeerDirectories
+from cluster.runtime.peer_directories import PeerDirectories, keeps_founders
 from cluster.runtime.sealed_file import DamagedFile
 from cluster.wire import Entry, HardState
 
@@ -303,3 +303,21 @@ def test_a_memory_of_peers_with_any_bit_flipped_is_refused(tmp_path: Path) -> No
             PeerDirectories(tmp_path)
     file.write_bytes(sound)
     assert "another data directory" in PeerDirectories(tmp_path).problem("n2", "d2")
+
+
+@pytest.mark.parametrize(
+    "role, consensus, way_back",
+    [
+        ("core", "raft", "must be removed from the cluster and added under a new id"),
+        ("leaderless", "raft", "must be removed from the cluster and added under a new id"),
+        ("core", "multi-paxos", "cannot come back: the members are the founders for ever"),
+        ("data", "zab", "cannot come back: the members are the founders for ever"),
+        ("paxos", "raft", "cannot come back: the members are the founders for ever"),
+    ],
+)
+def test_a_wiped_node_is_told_a_way_back_only_where_there_is_one(
+    tmp_path: Path, role: str, consensus: str, way_back: str
+) -> None:
+    known = PeerDirectories(tmp_path, founders_only=keeps_founders(role, consensus))
+    assert known.problem("n2", "d1") == ""
+    assert known.problem("n2", "d2").endswith(f"it was wiped, and {way_back}")

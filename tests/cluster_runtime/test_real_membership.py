@@ -95,7 +95,9 @@ def test_a_wiped_node_is_refused_and_comes_back_under_a_new_id(tmp_path: Path) -
         eventually(
             "it is refused",
             lambda: any(
-                e["event"] == "connection-refused" and "another data directory" in e["reason"]
+                e["event"] == "connection-refused"
+                and e["from"].startswith("127.0.0.1:")
+                and "another data directory" in e["reason"]
                 for e in cluster.events(leader)
             ),
         )

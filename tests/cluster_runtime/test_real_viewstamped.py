@@ -54,7 +54,7 @@ def test_of_two_directories_the_lost_one_is_refused(tmp_path: Path) -> None:
     assert known.problem("n2", "d2") == known.problem("n2", "d2") == ""
     again = PeerDirectories(tmp_path, recovers=True)
     for directories in (known, again):
-        assert "another data directory" in directories.problem("n2", "d1")
+        assert "before: one that it had lost" in directories.problem("n2", "d1")
         assert directories.problem("n2", "d2") == ""
     assert again.problem("n2", "d3") == ""
     assert "another data directory" in PeerDirectories(tmp_path).problem("n2", "d4")

@@ -134,7 +134,8 @@ def test_a_run_of_which_little_was_answered_is_weak_and_says_why(tmp_path):
     for text, where in ((said, "terminal"), (page, "report"), (summary, "summary")):
         assert "weakly exercised" in text and "were answered" in text, where
         assert "refused" in text.replace("\\", ""), where
-    assert "not ok, and why:" in said and f"{evidence['failures'][0]['count']:,}  " in said
+    assert "not ok, and why, with an example of each kind:\n" in said
+    assert f"{evidence['failures'][0]['count']:,}  " in said
 
 
 def test_refusals_that_belong_to_the_work_are_answers(tmp_path):

@@ -92,6 +92,20 @@ def test_the_matrix_passes() -> None:
     assert "NOT CAUGHT" not in text
 
 
+#: How a sentence begins to say what the ablated system does, where the intact one's rule belongs.
+BROKEN_RULE = re.compile(
+    r"before (\w+ )?\w+( \w+)? (is|are) durable|not recognised|\bignore|has forgotten"
+    r"|does not (ask|choose|compare|confirm|name|raise|take over|wait)"
+    r"|of any generation|counts from 0"
+)
+
+
+@pytest.mark.parametrize("ablation", all_ablations(), ids=lambda ablation: ablation.id)
+def test_what_is_removed_is_told_as_a_rule_of_the_intact_system(ablation: Ablation) -> None:
+    """The page and the matrix go on with "without that"."""
+    assert not BROKEN_RULE.search(ablation.removes)
+
+
 @pytest.mark.parametrize("ablation", all_ablations(), ids=lambda ablation: ablation.id)
 def test_each_ablation_alone(ablation: Ablation) -> None:
     run = run_pattern(ablation)

@@ -149,6 +149,10 @@ def test_bad_arguments_are_refused_with_a_sentence(arguments: dict, sentence: st
         ({"consensus": "rafd"}, "there is no consensus 'rafd'"),
         ({"consensus": "zab", "role": "paxos"}, "consensus is 'zab', and role paxos has no log"),
         ({"consensus": "zab", "nemesis": "kill,membership"}, "zab has no fault 'membership'"),
+        ({"role": "paxos", "nemesis": "membership"}, "role paxos has no fault 'membership'"),
+        ({"role": "leaderless", "nemesis": "kill,transfer"}, "leaderless has no fault 'transfer'"),
+        ({"role": "data", "nemesis": "membership"}, "role data has no fault 'membership'"),
+        ({"nemesis": "partition-move"}, "role core has no fault 'partition-move'"),
     ],
 )
 def test_bad_wishes_are_refused_with_a_sentence(arguments: dict, sentence: str) -> None:
@@ -162,7 +166,17 @@ def test_a_seed_in_which_almost_nothing_completed_does_not_count() -> None:
     busy = SeedOutcome(3, Verdict.VALID, ops=900, ops_ok=800)
     assert [outcome.counts for outcome in (idle, failed, busy)] == [False, True, True]
     said = Exploration([idle, failed, busy], elapsed_s=1.0, workers=1).summary()
-    assert said.startswith("3 seeds, 1 failed, 1 do not count (almost nothing completed);")
+    assert said.startswith("3 seeds, 1 failed, 1 does not count (almost nothing completed);")
+
+
+def test_a_campaign_of_which_no_seed_counts_is_no_evidence() -> None:
+    idle = SeedOutcome(1, Verdict.VALID, ops=900, ops_ok=3, idle=True)
+    busy = SeedOutcome(2, Verdict.VALID, ops=900, ops_ok=800)
+    found = Exploration([idle], elapsed_s=1.0, workers=1)
+    assert (found.verdict, found.exit_code) == (Verdict.UNKNOWN, 2)
+    assert found.summary().startswith("1 seed, 0 failed, 1 does not count (")
+    assert " on 1 process: " in found.summary()
+    assert Exploration([idle, busy], elapsed_s=1.0, workers=1).exit_code == 0
 
 
 def test_a_run_without_a_majority_is_idle() -> None:

@@ -40,6 +40,19 @@ CALM_KINDS = ("partition", "packets", "crash", "crash-many", "pause", "clock", "
 #: A kind -> the attribute of a variant's parts that says whether the variant can do it.
 NEEDS = {"transfer": "hands_over", MEMBERSHIP: "changes_members"}
 
+#: A role -> the faults that change nothing there: no leader to move, or founders for ever.
+_WITHOUT = {
+    "paxos": frozenset({"transfer", MEMBERSHIP}),
+    "leaderless": frozenset({"transfer"}),
+    "data": frozenset({MEMBERSHIP}),
+}
+_OF_PARTITIONS = OF_DATA - {"clock-bounded"}
+
+
+def lacking_in(role: str) -> frozenset[str]:
+    """The kinds of faults that nodes of a role cannot have."""
+    return _WITHOUT.get(role, frozenset()) | (frozenset() if role == "data" else _OF_PARTITIONS)
+
 
 def kinds_for(consensus: str) -> tuple[str, ...]:
     """The kinds of faults that are drawn for a variant, which it can have.
