@@ -83,6 +83,8 @@ class PartitionRequests:
         self._questions = Questions(ask)
         self._number = 0
         self._waiting: dict[str, _Waiting] = {}
+        #: requests that have an outcome, and whose deletion was asked for
+        self._deleting: set[str] = set()
         self._replies: list[Reply] = []
 
     @property
@@ -134,18 +136,27 @@ class PartitionRequests:
                 if claim.value["outcome"]:
                     status, error = claim.value["outcome"], claim.value["error"]
                     self._end(name, (status, status == "ok" or None, error))
-                    self._delete(now_ns, name)
                     continue
             elif waiting.seen or waiting.lease != self._registration.lease:
                 self._end(name, ("unknown", None, "the node's lease ended before it was done"))
                 continue
             if waiting.deadline_ns <= now_ns:
                 self._tell(waiting, ("unknown", None, "it is not done yet; the request stands"))
+        self._deleting &= self._placement.requests.keys()
+        for name, claim in self._placement.requests.items():
+            mine = name.startswith(self._prefix) and name not in self._waiting
+            if mine and claim.value["outcome"] and name not in self._deleting:
+                self._delete(now_ns, name)
 
     def _delete(self, now_ns: int, name: str) -> None:
-        def deleted(later_ns: int, status: str, answer: Any, error: str) -> None:
-            """Done or not, the node's lease ends the key at last."""
+        """Delete a request that has its outcome; again, if it is still there after that. It may be
+        one that came into the map after the node had given it up as unknown."""
 
+        def deleted(later_ns: int, status: str, answer: Any, error: str) -> None:
+            if status != "ok":
+                self._deleting.discard(name)
+
+        self._deleting.add(name)
         self._questions.ask(now_ns, CORE, Command("delete", REQUESTS + name), deleted)
 
     def _end(self, name: str, answer: Answer) -> None:

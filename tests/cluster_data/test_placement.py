@@ -438,6 +438,21 @@ def test_an_outcome_is_told_once_and_the_request_deleted() -> None:
     assert at.said() == [] and at.requests.deadline_ns == NEVER_NS
 
 
+def test_a_request_whose_deletion_failed_is_deleted_again() -> None:
+    at = Asked()
+    at.requests.on_answer(60 * MS, at.token, "unknown", None, "n2 did not answer")
+    assert at.said() == [(3, "unknown")], "the node has given it up, and yet it may come"
+    at.shown(7, "ok")
+    for number in range(1, 4):
+        at.requests.tick(number * 1_000 * MS)
+        at.requests.tick(number * 1_000 * MS + MS)
+        token, _ = at.core.last("delete")
+        deletions = [each for each in at.core.asked if each[2] == Command("delete", at.key)]
+        assert len(deletions) == number, "one at a time"
+        at.requests.on_answer(number * 1_000 * MS + MS, token, "unknown", None, "")
+    assert at.said() == []
+
+
 @pytest.mark.parametrize("status", ["fail", "unknown"])
 def test_a_request_that_is_refused_after_the_client_gave_up_is_told_to_nobody(status: str) -> None:
     at = Asked()
