@@ -32,6 +32,8 @@ READ_MODES = {"lease-reads": "lease", "stale-reads": "stale"}
 _OPTIONS = {
     "db-option": "db_options", "workload-option": "workload_options", "env-option": "env_options",
 }  # fmt: skip
+#: Fields of which each value has a table of its own, with all variants.
+_TABLES = ("workload", "nemesis")
 #: Fields that say nothing about what is compared, or that the comparison itself decides.
 _OURS = frozenset({"seed", "test_count", "store", "name", "quiet", "plans", "leave_running"})
 
@@ -141,6 +143,11 @@ def _fields(text: str, listed: str) -> dict[str, Any]:
         if dot and group in _OPTIONS:
             options = given.setdefault(_OPTIONS[group], {})
             options |= parse_options(f"--variant {group}", [f"{option}={value}"])
+        elif name in _TABLES:
+            raise UsageError(
+                f"--variant {text!r}: variants are compared under one {name}; give --{name} {value}"
+                " for a table of it"
+            )
         elif name == "image":  # of the environment docker; two versions of one's own database
             given.setdefault("env_options", {})["image"] = value
         elif name in known:

@@ -91,6 +91,8 @@ def test_options_of_a_variant_are_added_to_those_of_all() -> None:
         ("x: concurency=3", "did you mean 'concurrency'"),
         ("x: keys", "field=value"),
         ("x: seed=3", "seed"),
+        ("x: workload=append", "give --workload append"),
+        ("x: nemesis=kill", "give --nemesis kill"),
         ("x: time-limit=soon", "soon"),
         ("../../x: keys=1", "no name for a variant"),
     ],
