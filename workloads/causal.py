@@ -26,7 +26,7 @@ from workloads.workload import Workload
 def causal(
     *, keys: int = 4, rate_hz: float = 100.0, read: float = 0.6, ops_per_key: int = 100
 ) -> Workload:
-    """Registers whose values are unique.
+    """What a process has seen comes before what it writes, and is never missed by later readers.
 
     Args:
         keys: registers in use at a time.

@@ -22,7 +22,7 @@ class NewestAlone(DottedVersions):
 ABLATION = Ablation(
     NewestAlone,
     role="leaderless",
-    removes="Of siblings that do not know of each other, the newest is kept and no other.",
+    removes="Of siblings that do not know of each other, all are kept.",
     breaks="An acknowledged write that no client had read is gone.",
     nemesis="partition",
     workload="siblings",

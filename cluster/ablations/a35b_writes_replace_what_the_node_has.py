@@ -21,7 +21,7 @@ class ReplacesAll(DottedVersions):
 ABLATION = Ablation(
     ReplacesAll,
     role="leaderless",
-    removes="A write replaces what its coordinator has, not what its client had read.",
+    removes="A write replaces what its client had read, and nothing else.",
     breaks="Of two clients that read the same, the second to write drops the first one's element.",
     nemesis="partition",
     workload="siblings",

@@ -23,7 +23,7 @@ ABLATION = Ablation(
     NodeNames,
     role="leaderless",
     pattern="version_vector",
-    removes="A node that begins anew uses the numbers of its earlier writes again.",
+    removes="A node that begins anew numbers its writes under a name that it never had.",
     breaks="An acknowledged write of such a node is taken for one that was replaced.",
     nemesis="kill",
     workload="siblings",

@@ -25,7 +25,7 @@ ABLATION = Ablation(
     ForgottenByAge,
     role="leaderless",
     pattern="version_vector",
-    removes="A tombstone is forgotten after its grace period, though a member has not seen it.",
+    removes="A tombstone is kept until every member has seen it.",
     breaks="A value that was deleted comes back with the replica that was away.",
     nemesis="kill",
     workload="siblings",

@@ -23,7 +23,7 @@ class CountsAlone(LamportClock):
 ABLATION = Ablation(
     CountsAlone,
     role="leaderless",
-    removes="A number that comes with a message or a client does not raise a node's own.",
+    removes="A number that comes with a message or a client raises a node's own.",
     breaks="A write loses to the value that its client had read and meant to replace.",
     nemesis="partition",
     random=False,

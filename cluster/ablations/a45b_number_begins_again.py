@@ -23,7 +23,7 @@ class BeginsAgain(LamportClock):
 ABLATION = Ablation(
     BeginsAgain,
     role="leaderless",
-    removes="After a restart a node counts from 0, below the bound that was durable.",
+    removes="After a restart a node counts on from the bound that was durable.",
     breaks="A write that a restarted node acknowledged loses to older ones.",
     nemesis="kill",
     random=False,

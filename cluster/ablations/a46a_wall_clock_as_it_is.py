@@ -23,7 +23,7 @@ class WallClockAlone(HybridClock):
 ABLATION = Ablation(
     WallClockAlone,
     role="leaderless",
-    removes="A timestamp is what the wall clock shows, also below timestamps the node knows.",
+    removes="A timestamp is above all that the node knows, whatever the wall clock shows.",
     breaks="An acknowledged write of a node whose clock is slow is never read.",
     nemesis="clock",
     random=False,

@@ -23,7 +23,7 @@ class BelievesAll(HybridClock):
 ABLATION = Ablation(
     BelievesAll,
     role="leaderless",
-    removes="A remote timestamp is merged although it is further ahead than clocks may be apart.",
+    removes="A remote timestamp further ahead than clocks may be apart is not merged.",
     breaks="One clock that was wrong for a moment stops the writes of all nodes.",
     nemesis="clock",
     checker=BY_LIVENESS,

@@ -22,7 +22,7 @@ class ReadsPassBy(HybridClock):
 ABLATION = Ablation(
     ReadsPassBy,
     role="leaderless",
-    removes="A timestamp that a client brings from a read is not merged.",
+    removes="A timestamp that a client brings from a read is merged.",
     breaks="A write loses to the value that its client had read at another node.",
     nemesis="clock",
     random=False,

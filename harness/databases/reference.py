@@ -246,7 +246,12 @@ class Reference(ReferenceMembers, ReferencePartitions):
         #: kind of objects -> its client, where it has one of its own
         self.clients = clients_of(versions) if self.role == "leaderless" else CLIENTS
         table = _table(self.role, self.clients)
-        self.operations = operations_of("the reference cluster", table, objects)
+        self.operations = operations_of(
+            f"role {self.role} of the reference cluster",
+            table,
+            objects,
+            _elsewhere(objects, self.role),
+        )
         self.lease_ttl_s = lease_ttl_s
         #: what locks guard and leaders act on, outside the cluster
         self.resource = FencedResource()
@@ -462,10 +467,25 @@ def _table(role: str, clients: Mapping[str, type[Objects]]) -> dict[str, Any]:
     kinds = {kind: each.operations for kind, each in clients.items()}
     if role == "leaderless":
         return kinds
+    if role == "paxos":  # a register per key: no transactions, watches or leases
+        return dict(OBJECTS)
     table = {**OBJECTS, **kinds, **HOLDER_OPERATIONS}
     if role == "data":
         table |= {kind: each.operations for kind, each in DATA_CLIENTS.items()}
     return {kind: ops for kind, ops in table.items() if (kind in OF_GOSSIP) == (role == "gossip")}
+
+
+def _elsewhere(objects: str, role: str) -> str:
+    """Where a kind of objects is that a role lacks, as the end of a refusal; "" if nowhere."""
+    if role == "leaderless" and any(objects in clients_of(order) for order in VERSIONS):
+        orders = [order for order in VERSIONS if objects in clients_of(order)]
+        return f"--db-option versions={' or '.join(orders)} has them"
+    roles = [
+        each
+        for each in ROLES
+        if objects in _table(each, clients_of("dotted") if each == "leaderless" else CLIENTS)
+    ]
+    return f"--db-option role={' or '.join(roles)} has them" if roles else ""
 
 
 def _role_for(ablations: Sequence[str], objects: str) -> str:
