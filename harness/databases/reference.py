@@ -88,6 +88,8 @@ SERVES_WITHIN_S, CLEAN_WITHIN_S = 20.0, 30.0
 _OWN_NODE_EVERY_S = 0.05
 #: kind of objects -> the only role whose nodes have it
 _OF_ROLE = {**dict.fromkeys(OF_GOSSIP, "gossip"), **dict.fromkeys(OF_LEADERLESS, "leaderless")}
+#: kinds of faults after which a node may refuse to start, if its role has no repair
+DAMAGES = frozenset({"flip", "lost-tail"})
 #: gossip takes seconds to be sure of a death: shorter faults would change no view
 GOSSIP_TIMINGS = {"nemesis_interval_s": 10.0, "fault_duration_s": "4s..8s"}
 #: what is held needs a cluster that serves for a while: to be taken, kept, and given back or lost.
@@ -245,13 +247,7 @@ class Reference(ReferenceMembers, ReferencePartitions):
         self.args = tuple(args.split() if isinstance(args, str) else args)
         #: kind of objects -> its client, where it has one of its own
         self.clients = clients_of(versions) if self.role == "leaderless" else CLIENTS
-        table = _table(self.role, self.clients)
-        self.operations = operations_of(
-            f"role {self.role} of the reference cluster",
-            table,
-            objects,
-            _elsewhere(objects, self.role),
-        )
+        self.operations = _operations(self.role, self.clients, objects)
         self.lease_ttl_s = lease_ttl_s
         #: what locks guard and leaders act on, outside the cluster
         self.resource = FencedResource()
@@ -390,6 +386,11 @@ class Reference(ReferenceMembers, ReferencePartitions):
             return ""
         if "add_member" in asked and self.role != "leaderless":
             return f"the members of role {self.role} do not change"
+        if self.role == "gossip" and not DAMAGES.isdisjoint(getattr(nemesis, "variants", ())):
+            # Who must be named at the end are all nodes.
+            return (
+                "a node of role gossip repairs no damaged log: it refuses to start, and stays away"
+            )
         leads = self.role in ("data", "gossip")
         if getattr(nemesis, "only_primaries", False) and not leads:
             return (
@@ -473,6 +474,13 @@ def _table(role: str, clients: Mapping[str, type[Objects]]) -> dict[str, Any]:
     if role == "data":
         table |= {kind: each.operations for kind, each in DATA_CLIENTS.items()}
     return {kind: ops for kind, ops in table.items() if (kind in OF_GOSSIP) == (role == "gossip")}
+
+
+def _operations(role: str, clients: Mapping[str, type[Objects]], objects: str) -> frozenset[str]:
+    """The operations on a kind of objects; a role that lacks it refuses, and says which has it."""
+    table = _table(role, clients)
+    database = f"role {role} of the reference cluster"
+    return operations_of(database, table, objects, _elsewhere(objects, role))
 
 
 def _elsewhere(objects: str, role: str) -> str:
