@@ -26,7 +26,7 @@ from workloads.workload import Workload
 def causal(
     *, keys: int = 4, rate_hz: float = 100.0, read: float = 0.6, ops_per_key: int = 100
 ) -> Workload:
-    """Registers whose values are unique.
+    """Who sees what a process has written also sees what that process had seen before.
 
     Args:
         keys: registers in use at a time.
@@ -53,7 +53,7 @@ def causal(
 
 
 def causal_reverse(*, rate_hz: float = 50.0, read: float = 0.3) -> Workload:
-    """A set that only grows.
+    """A read that has an element has all that were acknowledged before that one was added.
 
     Args:
         rate_hz: operations per second over all workers; every read is of the whole set.

@@ -140,9 +140,8 @@ def _step(edge: Edge, names: dict[int, str], evidence: Evidence) -> Because:
         process = txns.history.processes[txns.process[edge.source]]
         why = f"process {process} executed {source} before {target}"
     elif edge.kind == REALTIME:
-        why = f"{source} completed{_when(txns, edge.source)} before {target} was invoked" + _when(
-            txns, edge.target, invoked=True
-        )
+        ended, began = _apart(txns, int(txns.complete[edge.source]), int(txns.invoke[edge.target]))
+        why = f"{source} completed{ended} before {target} was invoked{began}"
     else:
         value, words, proof = evidence.edge_words(edge)
         why = filled(words, source, target)
@@ -157,10 +156,19 @@ def _step(edge: Edge, names: dict[int, str], evidence: Evidence) -> Because:
     )
 
 
-def _when(txns: Txns, txn: int, *, invoked: bool = False) -> str:
-    index = int(txns.invoke[txn] if invoked else txns.complete[txn])
+def _apart(txns: Txns, earlier: int, later: int) -> tuple[str, str]:
+    """When two events were, in as many digits as tell the one from the other."""
+    said = ("", "")
+    for digits in (3, 6, 9):
+        said = (_when(txns, earlier, digits), _when(txns, later, digits))
+        if said[0] != said[1]:
+            break
+    return said
+
+
+def _when(txns: Txns, index: int, digits: int) -> str:
     time_ns = int(txns.history.time_ns[index])
-    return f" (t={time_ns / 1e9:.3f} s)" if time_ns >= 0 else f" (event {index})"
+    return f" (t={time_ns / 1e9:.{digits}f} s)" if time_ns >= 0 else f" (event {index})"
 
 
 class Anomaly:

@@ -23,7 +23,7 @@ class WallClockAlone(HybridClock):
 ABLATION = Ablation(
     WallClockAlone,
     role="leaderless",
-    removes="A timestamp is never below one that the node knows, whatever the wall clock shows.",
+    removes="A timestamp is above all that the node knows, whatever the wall clock shows.",
     breaks="An acknowledged write of a node whose clock is slow is never read.",
     nemesis="clock",
     random=False,

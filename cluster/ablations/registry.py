@@ -16,6 +16,7 @@ import pkgutil
 import re
 from collections.abc import Sequence
 from functools import cache
+from string import ascii_lowercase as LETTERS
 from typing import TypeVar
 
 import msgspec
@@ -152,6 +153,9 @@ def find(name: str) -> Ablation:
             names[known.lower()] = ablation
     if wanted in names:
         return names[wanted]
+    lettered = [a.id for a in all_ablations() if a.id.lower().rstrip(LETTERS) == wanted]
+    if lettered:
+        raise UnknownAblation(f"there is no ablation {name!r}; there are {', '.join(lettered)}")
     near = nearest(wanted, names)
     guess = f"; did you mean {names[near].name}?" if near else ""
     raise UnknownAblation(f"there is no ablation {name!r}{guess}")

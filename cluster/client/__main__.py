@@ -16,6 +16,7 @@
     python -m cluster.client --nodes ... snapshot save keys.jsonl
     python -m cluster.client --nodes ... data run 'read x' 'append log 7' (role data: partitions)
     python -m cluster.client --nodes ... partitions
+    python -m cluster.client --nodes ... put x 7 --context 9192af6e31... (role leaderless: of a get)
     python -m cluster.client --admin 127.0.0.1:8001 hash
     python -m cluster.client --admin 127.0.0.1:8001 status
 
@@ -186,7 +187,14 @@ def _parser() -> argparse.ArgumentParser:
                 "--lease", action="append", dest="leases", default=[], metavar="ID",
                 help="the key ends with this lease",
             )  # fmt: skip
-            command.set_defaults(values=("value", "leases"))
+            command.set_defaults(values=("value", "leases", "contexts"))
+        if op == "delete":
+            command.set_defaults(values=("contexts",))
+        if op in ("put", "delete"):
+            command.add_argument(
+                "--context", action="append", dest="contexts", default=[], metavar="TEXT",
+                help="role leaderless: of the last get; what that get saw is replaced",
+            )  # fmt: skip
     _member_parsers(ops)
     add_parsers(ops, _Parser)
     data_words.add_parsers(ops, _Parser)
@@ -259,7 +267,7 @@ def _values(given: argparse.Namespace) -> tuple[Any, ...]:
     values: list[Any] = []
     for name in getattr(given, "values", ()):
         value = getattr(given, name)
-        values += value if name in ("revisions", "leases") else [value]
+        values += value if name in ("revisions", "leases", "contexts") else [value]
     return tuple(values)
 
 

@@ -51,6 +51,8 @@ OPERATIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "delete": ("w", ("KEY",)),
     "scan": ("scan", ("LOW", "HIGH")),
 }
+#: what else the shell understands
+_SHELL_WORDS = ("begin", "commit", "abort", "quit")
 #: word of an operation -> the step of a transaction that was begun
 _STEPS = {"delete": "txn-write"}
 #: how nodes begin what they say of commands that they do not have
@@ -177,12 +179,14 @@ def _sentence(done: Complete, command: Command) -> str:
         )
     if not command.op.startswith("txn-"):
         return error
+    ends = command.op in ("txn-run", "txn-commit")
     if done.status == "unknown":
-        ends = command.op in ("txn-run", "txn-commit")
         what = "it committed" if ends else "the step was taken"
         return f"it is not known whether {what}: {error}"
+    if not done.answered:  # no node has aborted it: it may live where it began
+        return f"{'it did not commit' if ends else 'the step was not taken'}: {error}"
     why = _moved(error)
-    return f"aborted: {why}" if command.op in ("txn-run", "txn-commit") else why
+    return f"aborted: {why}" if ends else why
 
 
 def _moved(error: str) -> str:
@@ -340,6 +344,9 @@ class _Shell:
         if word in ("begin", "commit", "abort"):
             state = f"{self.txn} is open" if self.txn else "no transaction is open"
             raise OptionError(f"{word}: {state}")
+        if word.partition(" ")[0] not in OPERATIONS:
+            words = ", ".join((*OPERATIONS, *_SHELL_WORDS))
+            raise OptionError(f"{word!r} is no line of the shell; there are {words}")
         operation = parse_operation(line)
         if self.txn:
             command = step_of(self.txn, operation)
@@ -358,8 +365,9 @@ class _Shell:
         return done
 
     async def leave(self) -> None:
-        """Give up what is open."""
+        """Give up what is open, and say so: what was written in it is not kept."""
         if self.txn:
+            print(f"{self.txn} was not committed, and is given up", flush=True)
             with contextlib.suppress(OptionError):
                 await self.do("abort")
 

@@ -33,7 +33,9 @@ report of
         --workload siblings --nemesis clock
 
 What breaks without it. A35a: of concurrent writes the newest alone is kept. A35b: a write replaces
-what its coordinator has, whether or not the client had seen it. A35c: an actor without a life.
+what its coordinator has, whether or not the client had seen it. A35c: an actor does not name its
+node's life, so new writes of a node that begins anew are taken for old ones that were replaced.
+A35d: a tombstone is forgotten by its age, and what was deleted comes back.
 
 Source: Preguica et al., "Dotted Version Vectors" (2010); Almeida et al., "Scalable and Accurate
 Causality Tracking for Eventually Consistent Stores" (2014); Joshi, "Version Vector". Pure; used by

@@ -18,7 +18,7 @@ epoch only grows, and no pair of partition and epoch ever stands for two differe
 
 What breaks without it. A37: with a stale epoch accepted, a scan that was sent to the whole range is
 answered with the left half, and the keys of the right half are missed. A37b: a scan that does not
-go on in the next range.
+go on in the next range misses the keys there.
 
 Source: Joshi, "Key-Range Partitions"; the regions of TiKV (``EpochNotMatch``), the ranges of
 CockroachDB. Used by ``cluster.data.placement`` and ``cluster.data.ownership``; pure.

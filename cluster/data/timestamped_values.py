@@ -29,7 +29,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from cluster.core.answers import DigestSum
+from cluster.core.answers import DigestSum, short
 
 #: Ways of writing: a value in place of the old one (None deletes), or items at a list's end.
 WRITE: Final = "w"
@@ -129,7 +129,7 @@ class TimestampedValues:
         newest = self.newest(key) if how == APPEND else None
         if newest is None or newest.data is None or newest.length >= 0:
             return ""
-        return f"{key!r} holds a {type(newest.data).__name__}, and only a list takes appends"
+        return f"{key!r} holds {short(newest.data)}, and only a list takes appends"
 
     def install(self, index: int, timestamp: int, key: str, how: str, value: Any) -> None:
         """Add a version; the caller has looked for a :meth:`write_problem`.

@@ -43,13 +43,15 @@ decided. A version is installed above every version, validated read and closed t
 Between a yes-vote at T and the end, no other transaction commits at or below T on what was read.
 
 What breaks without it. A38: a vote that counts before it is replicated is lost with the leader: one
-group commits, the other has nothing to commit. A39: told before decided. A40: a participant that
-aborts by itself. A41: without intents in the way, two writers lose one of their updates. A42:
-without recovery the intents of a dead coordinator block for ever. A43: a reader that ignores
-intents sees half of a transaction. A44: without the timestamp cache a write comes in below a read.
-A44b: snapshot isolation where serializability was asked for: write skew. A44c: a validation that
-overlooks intents, and A44d, one that overlooks versions: the same. A44e: under snapshot isolation,
-two writers of one key. A43c: a commit below a closed timestamp, where readers have been already.
+group commits, the other has nothing to commit. A39: a client is told of a commit before the
+decision is recorded, and others abort it when the coordinator dies. A40: a participant that aborts
+by itself after its yes undoes its part of a commit. A41: without intents in the way, two writers
+lose one of their updates. A42: without recovery the intents of a dead coordinator block for ever.
+A43: a reader that ignores intents sees half of a transaction. A44: without the timestamp cache a
+write comes in below a read. A44b: snapshot isolation where serializability was asked for: write
+skew. A44c: a validation that overlooks intents, and A44d, one that overlooks versions: the same.
+A44e: under snapshot isolation two writers of one key both commit, and one update is lost. A43c: a
+commit below a closed timestamp changes the past that readers have seen already.
 
 Source: Gray, "Notes on Data Base Operating Systems" (1978); Joshi, "Two-Phase Commit"; Spanner,
 CockroachDB and Percolator for intents, records and timestamps. This module is the participant's

@@ -24,6 +24,8 @@ number of times that was allowed for the largest group it met. No message exceed
 
 What breaks without it. A51b: rumours alone. They are forgotten after a while, so a node that
 was cut off meanwhile never hears of them: the views stay apart when the network is whole again.
+A51a: without incarnations a member that was taken for dead once is dead for ever. A51c: a suspicion
+cannot be refuted. A51d: a silent member is dead at once. The parts of the group say more.
 
 Source: Das, Gupta and Motivala, "SWIM" (2002), section 4.1; Joshi, "Gossip Dissemination". Pure
 bookkeeping, used by the group.

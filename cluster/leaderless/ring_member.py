@@ -278,6 +278,9 @@ class RingMember:
         if self._states.node not in self.ring.members:
             return self._no_ring()
         member = command.key
+        known = (*view.members, *view.before, *self._group.members)
+        if member not in known and not is_retired(view, member):
+            return fail(f"{member} is no member")
         wanted = Waiting(waiter, REMOVE, member)
         if wanted.is_so(view):
             return ok(self._described())

@@ -168,7 +168,7 @@ def _named(name: str) -> list[Ablation]:
         return [find(name)]
     except UnknownAblation as error:
         pattern = find_pattern(name)
-        if pattern is None and "did you mean" in str(error) and _ID.match(name):
+        if pattern is None and _ID.match(name) and ";" in str(error):
             raise UsageError(str(error)) from None
     if pattern is None:
         known = [known for a in all_ablations() for known in (a.id, a.slug)]

@@ -82,10 +82,12 @@ def _databases() -> list[Entry]:
 
 
 def _workloads() -> list[Entry]:
-    return [
-        Entry(name, _after_name(about), _options(made_of), _operations(made_of()))
-        for name, made_of, about in _registered("workload")
-    ]
+    entries, found = [], _registered("workload")
+    abouts = [about for _, _, about in found]
+    for name, made_of, about in found:
+        said = _first_paragraph(made_of.__doc__) if abouts.count(about) > 1 else _after_name(about)
+        entries.append(Entry(name, said, _options(made_of), _operations(made_of())))
+    return entries
 
 
 def _after_name(text: str) -> str:

@@ -368,7 +368,7 @@ class Closes(Protocol):
 
 
 def operations_of(
-    database: str, table: Mapping[str, Collection[str]], objects: str
+    database: str, table: Mapping[str, Collection[str]], objects: str, elsewhere: str = ""
 ) -> frozenset[str]:
     """The operations a database's client has on one kind of objects.
 
@@ -376,6 +376,7 @@ def operations_of(
         database: its name, for the sentence.
         table: kind of objects -> operations.
         objects: the kind wanted.
+        elsewhere: what has them instead, as the end of the sentence; "" if nothing has.
 
     Raises:
         UsageError: the database has no such objects.
@@ -383,6 +384,6 @@ def operations_of(
     if objects not in table:
         raise UsageError(
             f"the workload works on objects of the kind {objects!r}, which {database} does not "
-            f"offer here; it has: {', '.join(sorted(table))}"
+            f"offer; it has: {', '.join(sorted(table))}" + (elsewhere and f"; {elsewhere}")
         )
     return frozenset(table[objects])

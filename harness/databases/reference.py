@@ -88,6 +88,8 @@ SERVES_WITHIN_S, CLEAN_WITHIN_S = 20.0, 30.0
 _OWN_NODE_EVERY_S = 0.05
 #: kind of objects -> the only role whose nodes have it
 _OF_ROLE = {**dict.fromkeys(OF_GOSSIP, "gossip"), **dict.fromkeys(OF_LEADERLESS, "leaderless")}
+#: kinds of faults after which a node may refuse to start, if its role has no repair
+DAMAGES = frozenset({"flip", "lost-tail"})
 #: gossip takes seconds to be sure of a death: shorter faults would change no view
 GOSSIP_TIMINGS = {"nemesis_interval_s": 10.0, "fault_duration_s": "4s..8s"}
 #: what is held needs a cluster that serves for a while: to be taken, kept, and given back or lost.
@@ -245,8 +247,7 @@ class Reference(ReferenceMembers, ReferencePartitions):
         self.args = tuple(args.split() if isinstance(args, str) else args)
         #: kind of objects -> its client, where it has one of its own
         self.clients = clients_of(versions) if self.role == "leaderless" else CLIENTS
-        table = _table(self.role, self.clients)
-        self.operations = operations_of("the reference cluster", table, objects)
+        self.operations = _operations(self.role, self.clients, objects)
         self.lease_ttl_s = lease_ttl_s
         #: what locks guard and leaders act on, outside the cluster
         self.resource = FencedResource()
@@ -385,6 +386,11 @@ class Reference(ReferenceMembers, ReferencePartitions):
             return ""
         if "add_member" in asked and self.role != "leaderless":
             return f"the members of role {self.role} do not change"
+        if self.role == "gossip" and not DAMAGES.isdisjoint(getattr(nemesis, "variants", ())):
+            # Who must be named at the end are all nodes.
+            return (
+                "a node of role gossip repairs no damaged log: it refuses to start, and stays away"
+            )
         leads = self.role in ("data", "gossip")
         if getattr(nemesis, "only_primaries", False) and not leads:
             return (
@@ -462,10 +468,32 @@ def _table(role: str, clients: Mapping[str, type[Objects]]) -> dict[str, Any]:
     kinds = {kind: each.operations for kind, each in clients.items()}
     if role == "leaderless":
         return kinds
+    if role == "paxos":  # a register per key: no transactions, watches or leases
+        return dict(OBJECTS)
     table = {**OBJECTS, **kinds, **HOLDER_OPERATIONS}
     if role == "data":
         table |= {kind: each.operations for kind, each in DATA_CLIENTS.items()}
     return {kind: ops for kind, ops in table.items() if (kind in OF_GOSSIP) == (role == "gossip")}
+
+
+def _operations(role: str, clients: Mapping[str, type[Objects]], objects: str) -> frozenset[str]:
+    """The operations on a kind of objects; a role that lacks it refuses, and says which has it."""
+    table = _table(role, clients)
+    database = f"role {role} of the reference cluster"
+    return operations_of(database, table, objects, _elsewhere(objects, role))
+
+
+def _elsewhere(objects: str, role: str) -> str:
+    """Where a kind of objects is that a role lacks, as the end of a refusal; "" if nowhere."""
+    if role == "leaderless" and any(objects in clients_of(order) for order in VERSIONS):
+        orders = [order for order in VERSIONS if objects in clients_of(order)]
+        return f"--db-option versions={' or '.join(orders)} has them"
+    roles = [
+        each
+        for each in ROLES
+        if objects in _table(each, clients_of("dotted") if each == "leaderless" else CLIENTS)
+    ]
+    return f"--db-option role={' or '.join(roles)} has them" if roles else ""
 
 
 def _role_for(ablations: Sequence[str], objects: str) -> str:

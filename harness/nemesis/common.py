@@ -31,6 +31,11 @@ class Planner:
         self._words = tuple(words)
 
     @property
+    def variants(self) -> tuple[str, ...]:
+        """What kinds of faults it makes."""
+        return self._variants
+
+    @property
     def cycles_words(self) -> bool:
         """Whether it goes through several target words by itself."""
         return len(self._words) > 1

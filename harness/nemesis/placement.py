@@ -24,7 +24,7 @@ from harness.errors import SetupError
 from harness.nemesis.base import Context, Injection, Plan
 from harness.nemesis.common import Planner, dice, skipped
 
-MOVE, SPLIT, MERGE = "partition-move", "partition-split", "partition-merge"
+MOVE, SPLIT, MERGE = MAP_CHANGES = ("partition-move", "partition-split", "partition-merge")
 #: A split prefers the keys used lately: so many of them.
 KEYS_LATELY = 20
 #: Changes that are tried: a group may be without its home node, a key's range on its way.

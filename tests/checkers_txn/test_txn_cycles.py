@@ -168,3 +168,16 @@ def test_a_simple_cycle_is_sought_where_the_shortest_walk_is_none() -> None:
     cycles = find_cycles(builder.build())
     found = next(cycle for cycle in cycles if cycle.anomaly == "G-nonadjacent-item")
     assert [edge.source for edge in found.edges] in ([0, 1, 2, 4, 5, 6, 7], [2, 4, 5, 6, 7, 0, 1])
+
+
+def test_two_moments_of_one_order_are_told_apart_by_their_digits():
+    from types import SimpleNamespace
+
+    from checkers.isolation.explain import _apart
+
+    times = [881_175_919, 881_175_921, 881_300_000, 2_000_000_000, -1]
+    txns = SimpleNamespace(history=SimpleNamespace(time_ns=times))
+    assert _apart(txns, 0, 3) == (" (t=0.881 s)", " (t=2.000 s)")
+    assert _apart(txns, 0, 2) == (" (t=0.881176 s)", " (t=0.881300 s)")
+    assert _apart(txns, 0, 1) == (" (t=0.881175919 s)", " (t=0.881175921 s)")
+    assert _apart(txns, 4, 3) == (" (event 4)", " (t=2.000 s)")

@@ -142,7 +142,7 @@ def test_an_append_to_what_is_no_list_fails_definitely() -> None:
     made.run_txn("n1", [["w", "a", 1]])
     made.run(50 * MS)
     blind = made.run_txn("n1", [["append", "a", 2]])
-    assert blind[0] == "fail" and blind[2] == "'a' holds a int, and only a list takes appends"
+    assert blind[0] == "fail" and blind[2] == "'a' holds 1, and only a list takes appends"
     seen = made.run_txn("n1", [["append", "a", 2], ["r", "a", None]])
     assert seen[0] == "fail" and seen[2] == "'a' holds 1, and only a list takes appends"
     own = made.run_txn("n1", [["w", "b", "x"], ["append", "b", 2]])

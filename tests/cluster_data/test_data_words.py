@@ -163,7 +163,17 @@ MOVE = Command("partition-move", "p9", ("g-n1",))
 def test_what_went_wrong_is_one_sentence(
     command: Command, status: str, error: str, said: str
 ) -> None:
-    assert explained(Complete(1, status, error=error, node="n1"), command).error == said
+    done = Complete(1, status, error=error, node="n1", answered=status != "unknown")
+    assert explained(done, command).error == said
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [(RUN, "it did not commit"), (COMMIT, "it did not commit"), (READ, "the step was not taken")],
+)
+def test_what_no_node_was_asked_is_not_called_aborted(command: Command, said: str) -> None:
+    why = "timed out: n1 at 127.0.0.1:1: connection refused"
+    assert explained(Complete(1, "fail", error=why), command).error == f"{said}: {why}"
 
 
 def test_partitions_are_a_line_each_and_are_moved_split_and_merged(
@@ -201,7 +211,7 @@ def test_the_shell_answers_each_line(
         Complete(1, "ok", [["r", "x", 3]], node="n1"),
         begun,
         Complete(1, "ok", [1], node="n2"),
-        Complete(1, "fail", error="'x' has changed since it was read", node="n2"),
+        Complete(1, "fail", error="'x' has changed since it was read", node="n2", answered=True),
         begun,
     )
     lines = "read x\ncommit\n\nbegin\nbegin\nread y\nnonsense\ncommit\nbegin\nquit\n"
@@ -213,9 +223,11 @@ def test_the_shell_answers_each_line(
         '{"txn": "n2.a.1", "timestamp": 5}',
         "error: begin: n2.a.1 is open",
         "[1]",
-        "error: 'nonsense' is no operation; there are read, write, append, delete, scan",
+        "error: 'nonsense' is no line of the shell; there are read, write, append, delete, scan, "
+        "begin, commit, abort, quit",
         "fail: aborted: 'x' has changed since it was read",
         '{"txn": "n2.a.1", "timestamp": 5}',
+        "n2.a.1 was not committed, and is given up",
     ]
     ops = [command.op for command, _ in client.asked]
     assert ops == ["txn-run", "txn-begin", "txn-read", "txn-commit", "txn-begin", "txn-abort"]

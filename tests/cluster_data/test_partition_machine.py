@@ -236,7 +236,7 @@ def test_appends_share_one_list_and_every_version_keeps_its_length() -> None:
     assert len({id(version.data) for version in rows}) == 1
     log.put(70, "k", 7)
     vote = log.prepare("t", 80, writes=[["p", 1, "k", "append", [1]]], now=True)
-    assert vote == ["no", "'k' holds a int, and only a list takes appends"]
+    assert vote == ["no", "'k' holds 7, and only a list takes appends"]
     log.put(90, "k", None)
     assert log.read("k", 90) == ["value", None, 90]
     assert log.prepare("t", 95, writes=[["p", 1, "k", "append", [1]]], now=True)[0] == "committed"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from processes import WITHIN_S, Cluster, eventually
 
-from cluster.client.__main__ import main
+from cluster.client.__main__ import _parser, _values, main
 from cluster.client.session import Complete
 from cluster.client.words import code_of, value_of
 
@@ -189,3 +189,18 @@ def test_a_watch_begins_now_unless_it_is_told_when(tmp_path: Path) -> None:
             subprocess.run([*client, "put", "w", str(value)], check=True, capture_output=True)
         seen = watching.communicate()[0]
         assert '"type": "put"' in seen and '"value": 1,' not in seen
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        (["put", "x", "7"], (7,)),
+        (["put", "x", "7", "--context", "91"], (7, "91")),
+        (["delete", "x"], ()),
+        (["delete", "x", "--context", "91"], ("91",)),
+    ],
+)
+def test_a_write_to_a_leaderless_store_says_what_its_reader_saw(
+    words: list[str], values: tuple[object, ...]
+) -> None:
+    assert _values(_parser().parse_args([*NOWHERE, *words])) == values

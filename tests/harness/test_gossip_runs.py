@@ -72,10 +72,15 @@ def test_the_checker_sees_two_leaders_where_no_invariant_is_watched(tmp_path: Pa
 def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the members of role gossip do not change"):
         run(spec(tmp_path, MEMBERSHIP, nemesis=("membership",)))
-    with pytest.raises(UsageError, match="'register', which the reference cluster does not"):
+    with pytest.raises(
+        UsageError, match="'register', which role gossip of the reference cluster does not"
+    ):
         run(spec(tmp_path, "register", db_options={"role": "gossip"}))
-    with pytest.raises(UsageError, match="'members', which the reference cluster does not"):
+    with pytest.raises(UsageError, match=r"'members', which role paxos .* role=gossip has them"):
         run(spec(tmp_path, MEMBERSHIP, db_options={"role": "paxos"}))
+    for damage in ("disk-lost-tail", "disk-flip"):
+        with pytest.raises(UsageError, match="role gossip repairs no damaged log"):
+            run(spec(tmp_path, MEMBERSHIP, nemesis=(damage,)))
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,8 @@ def test_a_leader_that_stays_is_weak_only_under_faults_that_depose_it():
     assert weak(fault("clock-jump"), fault("packets"), leader_changes=0) == []
     assert weak(fault("partition-one"), leader_changes=0) == ["the leader never changed"]
     assert weak(fault("kill"), leader_changes=None) == []
+    for change in ("partition-move", "partition-split", "partition-merge"):
+        assert weak(fault(change), leader_changes=0) == [], "a change of the map cuts no network"
 
 
 def test_a_nemesis_without_any_effect_makes_the_run_unknown_with_the_reason():

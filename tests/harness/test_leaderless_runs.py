@@ -96,8 +96,14 @@ def test_the_report_says_which_write_won_over_a_lost_one_and_why(tmp_path: Path)
 @pytest.mark.parametrize(
     "workload, options, nemesis, sentence",
     [
-        ("register", {}, (), "'register', which the reference cluster does not offer here"),
-        ("set", {"versions": "lww-wall"}, (), "'set', which the reference cluster does"),
+        (
+            "register",
+            {},
+            (),
+            "'register', which role leaderless of the reference cluster does not "
+            "offer; it has: counter, set, siblings; --db-option versions=lww",
+        ),
+        ("set", {"versions": "lww-wall"}, (), "'set', which .* --db-option versions=dotted has"),
         ("set", {"role": "leaderles"}, (), "no role 'leaderles'; did you mean 'leaderless'"),
         ("set", {"role": "nope"}, (), "The roles are core, paxos, data, gossip, leaderless"),
         ("set", {"versions": "dottet"}, (), "did you mean 'dotted'"),

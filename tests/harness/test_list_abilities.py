@@ -51,3 +51,10 @@ def test_mistakes_are_sentences(capsys):
     assert "did you mean 'sim'" in capsys.readouterr().err
     assert main(["list", "models", "--env", "sim"]) == 254
     assert "goes with `harness list nemeses`" in capsys.readouterr().err
+
+
+def test_each_workload_is_described_in_words_of_its_own() -> None:
+    from harness.commands.listing import _workloads
+
+    said = [entry.about for entry in _workloads()]
+    assert len(set(said)) == len(said) and not any("The workloads" in text for text in said)

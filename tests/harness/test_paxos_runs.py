@@ -62,3 +62,11 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, str], sentenc
 
     with pytest.raises(UsageError, match=sentence):
         Reference(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("objects", ["txn-list", "txn-register", "bank", "watch", "lease", "lock"])
+def test_what_a_register_per_key_cannot_do_is_refused(objects: str) -> None:
+    from harness.databases.reference import Reference
+
+    with pytest.raises(UsageError, match=r"role paxos .* does not offer; .* role=core or data has"):
+        Reference(role="paxos", objects=objects)

@@ -93,3 +93,8 @@ def test_a_declaration_that_is_none_is_refused(override: type, why: str) -> None
 
 def test_raft_is_a_subclass_of_nothing_of_ours() -> None:
     assert Raft.__bases__ == (object,)
+
+
+def test_an_id_without_its_letter_names_those_that_there_are() -> None:
+    with pytest.raises(UnknownAblation, match=r"'a45'; there are A45a, A45b$"):
+        find("a45")

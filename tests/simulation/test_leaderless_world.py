@@ -432,3 +432,10 @@ def test_containing_is_what_merging_says() -> None:
     last = LastWriterWins()
     old, new = (last.write(KeyState(), Dot("n1", stamp), stamp) for stamp in (1, 2))
     assert contains(new, old) and not contains(old, new)
+
+
+def test_one_that_was_never_a_member_cannot_leave_and_one_that_left_may_be_asked_again() -> None:
+    text = "role leaderless\nnodes n1 n2 n3\nrun 1s\n"
+    with pytest.raises(ScheduleError, match="n9 is no member"):
+        run_schedule(f"{text}change c1 remove-member n9 @n1\n")
+    run_schedule(text + "change c1 remove-member n3 @n1\n" * 2)

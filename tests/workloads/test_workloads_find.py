@@ -506,7 +506,7 @@ def test_options_that_check_nothing_are_refused(workload: str, options: Any) -> 
 
 
 def test_a_database_without_such_objects_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="'bank', which pysyncobj does not offer here; it has"):
+    with pytest.raises(UsageError, match="'bank', which pysyncobj does not offer; it has"):
         run(db="pysyncobj", workload="bank", store=str(tmp_path))
 
 
