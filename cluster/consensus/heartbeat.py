@@ -76,8 +76,8 @@ class HeartbeatRounds:
         self._answered: dict[NodeId, int] = {**dict.fromkeys(self._heard_ns, 0), node: 0}
         self._unconfirmed: deque[tuple[int, int]] = deque()
         self._lease_void = False
-        #: what rounds take from being sent to being confirmed, smoothed
-        self._round_ns = config.heartbeat_ns
+        #: how long rounds take from being sent to being confirmed, smoothed; 0 before there is one
+        self._round_ns = 0
         #: the latest round sent, and the latest a quorum has answered
         self.sent = self.confirmed = 0
         #: when the confirmed round was sent; -1 before there is one
