@@ -12,6 +12,14 @@ import msgspec
 
 MS = 1_000_000
 
+
+def in_seconds(duration_ns: int) -> str:
+    """A duration for people: whole milliseconds of it, in seconds, or a shorter one as it is."""
+    if abs(duration_ns) < MS:
+        return f"{duration_ns} ns"
+    return f"{int(duration_ns / MS) / 1000:g} s"
+
+
 #: How role ``leaderless`` orders versions: by dotted version vectors, or by the stamps of a hybrid
 #: clock, a Lamport clock or the wall clock, of which the highest wins.
 VERSIONS = ("dotted", "lww-hybrid", "lww-lamport", "lww-wall")

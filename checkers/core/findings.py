@@ -144,7 +144,8 @@ def _each_key(history: History, check_history: HistoryCheck, meter: Meter) -> Ju
         if meter.spent():
             raise Spent
     whole.stats["keys"] = len(history.keys)
-    whole.evidence = f"over {len(history.keys)} keys; the first: {whole.evidence}"
+    if len(history.keys) > 1:
+        whole.evidence = f"over {len(history.keys)} keys; the first: {whole.evidence}"
     whole.missing = missing or whole.missing
     return whole
 

@@ -104,3 +104,9 @@ class Fault(msgspec.Struct, omit_defaults=True):
     nodes: list[str] = []
     outcome: str = "installed"
     evidence: dict[str, Any] = {}
+
+    @property
+    def bit(self) -> bool:
+        """Whether it took effect, as its evidence says; where nothing is said, as in imported
+        histories, one that was installed is believed to have."""
+        return bool(self.evidence.get("bit", self.outcome == "installed"))

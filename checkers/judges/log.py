@@ -74,6 +74,13 @@ def kafka_log() -> Checker:
     return make("log", _judge, vocabulary=VOCABULARY, keyed=False, trivial=("send",))
 
 
+def _seen(polled: int, sent: int, unknown: int, logs: int) -> str:
+    """How much was looked at. A value whose send has an unknown outcome may be polled too."""
+    many, were = ("s" if logs != 1 else ""), ("s were" if sent != 1 else " was")
+    said = f"{polled} values were polled of {logs} log{many}; {sent} send{were} acknowledged"
+    return said + (f", and {unknown} may have happened" if unknown else "")
+
+
 def _judge(history: History, meter: Meter) -> Judgement:
     logs = _gather(history, meter)
     findings: list[Finding] = []
@@ -85,6 +92,7 @@ def _judge(history: History, meter: Meter) -> Judgement:
         findings += _sends(history, log)
     polled = sum(len(log.polled) for log in logs.values())
     sent = sum(send.outcome == OK for log in logs.values() for send in log.sends)
+    unknown = sum(send.outcome not in (OK, FAIL) for log in logs.values() for send in log.sends)
     unseen = sum(
         send.outcome == OK and token(send.value) not in log.polled
         for log in logs.values()
@@ -95,7 +103,7 @@ def _judge(history: History, meter: Meter) -> Judgement:
     return Judgement(
         findings=findings,
         checked=polled,
-        evidence=f"{polled} values were polled of {sent} sent to {len(logs)} logs",
+        evidence=_seen(polled, sent, unknown, len(logs)),
         missing="no value was polled",
         stats={"sent": sent, "polled": polled, "unseen": unseen, "logs": len(logs)},
     )

@@ -1,11 +1,12 @@
 """How soon after a fault the system answers again: as a whole, at each node, from each group.
 
-For each fault that was healed (a restart is the healing of a kill), the time from its end to the
-next ``ok`` answer. An answer counts only if its operation was also invoked after the fault ended:
-one that was merely stuck does not show that the system serves again. Time in which no client asked
-for anything does not count, as between the main phase and the final one. The same is measured for
-each node that was asked, and for each owner that outputs name as ``group`` (see
-:mod:`checkers.judges.ownership`).
+For each fault that took effect and was healed (a restart is the healing of a kill), the time from
+its end to the next ``ok`` answer. After a fault of which there is no proof that it bit, a prompt
+answer says nothing, so such a fault is not counted. An answer counts only if its operation was also
+invoked after the fault ended: one that was merely stuck does not show that the system serves again.
+Time in which no client asked for anything does not count, as between the main phase and the final
+one. The same is measured for each node that was asked, and for each owner that outputs name as
+``group`` (see :mod:`checkers.judges.ownership`).
 
 A database may declare a bound. It holds where nothing else keeps the system from answering, so each
 return is put in one of these classes:
@@ -59,11 +60,14 @@ def recovery(
     """
 
     def measure(history: History, *, budget: Budget | None = None) -> Result:
-        healed = [fault for fault in history.faults if fault.end_ns >= 0 and _acted(fault)]
+        ended = [fault for fault in history.faults if fault.end_ns >= 0 and _acted(fault)]
+        healed = [fault for fault in ended if fault.bit]
         answers = _Answers(history)
         if not healed or not answers.known:
             what = "no fault was healed during the run" if answers.known else "no operation"
             what += "" if answers.known else " has a time"
+            if answers.known and ended:
+                what = f"no fault is known to have taken effect, of {len(ended)} that were healed"
             reason = f"there is nothing to measure: {what}"
             return Result(checker=name, verdict=Verdict.UNKNOWN, reason=reason)
         rows = [answers.row(fault) for fault in healed]
@@ -188,7 +192,7 @@ def _result(
         "never": lost,
     }
     worst = f"the slowest took {times[-1]:.3f} s" if times else "nothing was answered any more"
-    reason = f"after {len(rows)} healed faults: {worst}"
+    reason = f"after {len(rows)} healed fault{'s' if len(rows) != 1 else ''}: {worst}"
     if lost and times:
         reason += f"; after {lost} nothing was answered any more"
     if declared_s is not None:

@@ -66,14 +66,15 @@ class Failure(msgspec.Struct, frozen=True):
     count: int
 
 
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+#: a hexadecimal identifier, or a number
+_NUMBER = re.compile(r"\b[0-9a-f]{8,}\b|\d+(?:\.\d+\b)?")
 
 
 def failures(history: History) -> list[Failure]:
     """Why operations failed or ended unknown, the commonest first.
 
-    Errors that differ in numbers only (a port, a duration, a value) are one. An invocation that
-    never completed has no event that could say why, and is not here.
+    Errors that differ in numbers only (a port, a duration, a value, an identifier) are one. An
+    invocation that never completed has no event that could say why, and is not here.
     """
     import numpy as np
 

@@ -114,6 +114,7 @@ class _Pending:
         "seq",
         "staleness_ns",
         "to",
+        "turned_away",
     )
 
     def __init__(
@@ -132,6 +133,7 @@ class _Pending:
         self.mode = mode
         self.deadline_ns = deadline_ns
         self.to = to
+        self.turned_away = False  # the node to ask first took no connection
         self.staleness_ns = staleness_ns
         self.request_id = 0  # of the copy under way, 0 if none is
         self.attempt_until_ns = NEVER_NS
@@ -141,8 +143,9 @@ class _Pending:
 
     @property
     def pinned(self) -> bool:
-        """Whether only the node it names may answer."""
-        return bool(self.to) and self.mode == "stale"
+        """Whether only the node it names may answer: with its own state, or since a transaction
+        that was begun lives there."""
+        return bool(self.to) and (self.mode == "stale" or (self.once and bool(self.command.key)))
 
     @property
     def writes(self) -> bool:
@@ -184,16 +187,27 @@ class _Pending:
         """The copy under way was answered."""
         self.request_id, self.attempt_until_ns, self.last_error = 0, NEVER_NS, error
 
+    def unreached(self, why: str, refused_by: NodeId) -> None:
+        """A connection is gone, or a node took none."""
+        self.turned_away |= bool(refused_by) and refused_by == self.to
+        if not self.last_node:  # it was never sent: this is why
+            self.last_error = why
+
     def lost(self, error: str) -> None:
         """The copy under way will not be answered: it may have been taken."""
         self.answered(error)
         self.in_doubt = True
 
     def patience_ns(self, now_ns: int, attempt_ns: int) -> int:
-        """How long a node may keep it; a watch is answered before the client looks away."""
+        """How long a node may keep it; a watch, and a change of the members that waits, are
+        answered before the client looks away: the answer says what it waits for."""
+        left_ns = max(1, self.deadline_ns - now_ns)
         if self.command.op == WATCH:
             attempt_ns -= attempt_ns // 5
-        return min(attempt_ns, max(1, self.deadline_ns - now_ns))
+        elif self.command.op in CHANGES:
+            attempt_ns = min(attempt_ns, left_ns)
+            attempt_ns -= attempt_ns // 5
+        return min(attempt_ns, left_ns)
 
 
 class _Probe:
@@ -340,12 +354,11 @@ class ClientSession:
     def on_disconnected(self, now_ns: int, epoch: int, error: str = "") -> list[Action]:
         """The connection of an epoch is gone, or could not be made."""
         if self._channel.closed(epoch):
-            self._dialling = False
+            refused, self._dialling = self._dialling, False
             why = error or f"the connection to {self.node} was lost"
             self._lose_copies(why)
             for pending in self._pending:
-                if not pending.last_node:  # it was never sent: this is why
-                    pending.last_error = why
+                pending.unreached(why, self.node if refused else "")
             self._routing.back_off(now_ns)
             self._leave_for(self._routing.next_in_turn())
         return self._settle(now_ns)
@@ -479,7 +492,7 @@ class ClientSession:
         """Connect if need be; send what may be sent."""
         first = self._pending[0]
         elsewhere = bool(first.to) and first.to != self.node and not first.request_id
-        if elsewhere and (first.pinned or not first.last_node):
+        if elsewhere and (first.pinned or not (first.last_node or first.turned_away)):
             self._leave_for(first.to)
         if not self._channel.connected:
             if not self._dialling:

@@ -40,6 +40,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from cluster.config import in_seconds
+
 #: Length of the reserve that one durable bound gives: a bound is written about twice in this time.
 RESERVE_NS: Final = 1_000_000_000
 
@@ -91,8 +93,8 @@ class HybridClock:
         ahead_ns = self.next_timestamp(wall_ns) - wall_ns
         if ahead_ns > self.max_offset_ns:
             return (
-                f"the physical clock is {ahead_ns} ns behind timestamps that this node knows, and "
-                f"at most {self.max_offset_ns} ns are allowed"
+                f"the physical clock is {in_seconds(ahead_ns)} behind timestamps that this node "
+                f"knows, and at most {in_seconds(self.max_offset_ns)} is allowed"
             )
         if self.next_timestamp(wall_ns) > self.durable:
             return "the clock's upper bound is not durable yet"

@@ -38,6 +38,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from cluster.config import in_seconds
+
 #: How long a peer's word counts, by this node's clock.
 WINDOW_NS: Final = 3_000_000_000
 
@@ -180,16 +182,17 @@ class ClockFence:
         known = sum(each.high_ns is not None for each in skew.values())
         if known < self._needed:
             return (
-                f"this node's clock has jumped by {self._jump_ns} ns, and {known} of "
+                f"this node's clock has jumped by {in_seconds(self._jump_ns)}, and {known} of "
                 f"{self._needed} peers have confirmed it since"
             )
         self._needed = 0
         for direction, word in ((1, "behind"), (-1, "ahead of")):
             off = [nearest(each) for each in skew.values() if self.is_off(each) == direction]
             if off and self.is_fenced(len(off), len(skew)):
+                by, allowed = in_seconds(min(off)), in_seconds(self.bound_ns)
                 return (
                     f"this node's clock is {word} those of {len(off)} of {len(skew)} peers by "
-                    f"{min(off)} ns or more, and at most {self.bound_ns} ns are allowed"
+                    f"{by} or more, and at most {allowed} is allowed"
                 )
         return ""
 

@@ -317,7 +317,7 @@ class CommitCoordinator:
             others = ", ".join(vote[1] for vote in blocked.values()) or "later reads"
             return f"conflict with {others}, after {commit.round} attempts"
         if least and not self._clock.observe(least - 1):
-            return f"a group asks for the timestamp {least}, too far ahead of this node's clock"
+            return "a group asks for a timestamp that is too far ahead of this node's clock"
         return ""
 
     # -- the second phase --------------------------------------------------------------------------

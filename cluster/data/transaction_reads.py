@@ -221,7 +221,8 @@ class TransactionReads:
             if each[0] == VALUE:
                 place = Place(asked[0], asked[1], group)
                 if not self._is_sane(each[2]):
-                    self._end(now_ns, gathering, f"a version is at {each[2]}, too far ahead")
+                    ahead = "a version is too far ahead of this node's clock"
+                    self._end(now_ns, gathering, ahead)
                     return
                 if spans is None:
                     self._take_key(gathering, asked[2], KeyRead(place, position, each[1]), each[2])

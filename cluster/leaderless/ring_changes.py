@@ -7,16 +7,27 @@ gossip takes, and an acknowledged write could be on replicas that no reader asks
 Solution. Gossip tells who is there and who would like to join; it does not change the ring. Rings
 are numbered and form one chain: a majority of a ring's voters agrees on the next one
 (:mod:`cluster.gossip.emergent_leader`), and the oldest of them that lives proposes it, if it sees
-that many alive. One member joins or leaves at a time, in two steps:
+that many alive. One member joins or leaves at a time, in two steps, and those that
+are away and shall leave do so together:
 
 1. *Joint.* The members before and those to come. Every read and write needs a quorum of both.
    Members that gain keys fetch them from the members before (:mod:`~cluster.leaderless.handover`).
 2. *Settled.* The members to come alone, once each member that gains keys said that it has them. Or
-   the members before alone: a change is given up if the one that joins is dead, or shall leave.
+   the members before alone: a change is given up if the one that joins is dead, or shall leave;
+   or if one that it waits for is away, and shall leave.
 
 A member leaves because a client wants it (``remove-member``), dead or alive; or because the node
 came back under its next id. An id that left never joins again: ``n2`` comes back
 as ``n2~2``, with an empty disk. The last member does not leave.
+
+A change may wait for a member that gains keys and is away. It goes on when that one is back. Or an
+operator says that it will not come back, and asks that it leave as well: then the pending change is
+superseded, the ring is again as it was before, and the member that is away leaves first, for it
+gains nothing by that. After that the first change is made, if it is still wanted. To say so is a
+matter for operators alone: a member that is silent may be back in a second, and may have writes
+that others lack. Members that are away leave together, since each of them would wait for the other.
+If so many are away that they may be a quorum of some key, what only they have would be lost: then
+no member has all that it gains until enough of them are back, and the change waits.
 
 What holds while members change. Let a write be acknowledged by a quorum under ring k. Every quorum
 read that begins after that finds it, under any ring:
@@ -29,8 +40,8 @@ read that begins after that finds it, under any ring:
 - a coordinator that missed rings reads nothing and writes nothing: too few nodes are left that take
   messages of its ring.
 
-While too few members live to agree, or one that gains keys is away, the ring stays as it is, joint
-or not, and reads and writes go on with the quorums that it has.
+While too few members live to agree, or a change waits, the ring stays as it is, joint or not, and
+reads and writes go on with the quorums that it has.
 
 Invariants. A ring's number belongs to one list of members. A settled ring follows a joint one, and
 a joint one a settled one, whose members it has on one side.
@@ -39,7 +50,9 @@ What breaks without it. A52d: messages of an older ring are taken. A52e: a chang
 those who gain keys have them.
 
 Source: Joshi, "Emergent Leader", "Generation Clock"; Lynch and Shvartsman, "RAMBO" (2002); Ongaro's
-thesis, 4.3. Used by :mod:`cluster.leaderless.ring_member`.
+thesis, 4.3; for who declares a member gone: DeCandia et al., "Dynamo" (2007), 4.8.1 (members come
+and go by an operator's word, not by silence), and Cassandra's ``removenode``. Used by
+:mod:`cluster.leaderless.ring_member`.
 """
 
 from __future__ import annotations
@@ -128,13 +141,25 @@ class RingChanges:
         """Decision: whether a change is over, by who gains keys and who has them."""
         return all(node in have for node in gainers)
 
+    def is_superseded(self, awaited: Collection[NodeId], living: Collection[NodeId]) -> bool:
+        """Decision: whether a change is given up for those who gain keys and have them not yet:
+        one of them is away, and shall leave itself."""
+        return any(node in self._wishes and node not in living for node in awaited)
+
+    def awaited(self, view: StableView) -> tuple[NodeId, ...]:
+        """The members that gain keys by a change under way, and are not known to have them."""
+        if not view.before:
+            return ()
+        have = self._handed if self._number == view.id else {}
+        return tuple(node for node in Ring(view, replicas=1).gainers() if node not in have)
+
     def successor(self, view: StableView, living: Sequence[NodeId]) -> StableView:
         """Decision: the ring that should come next."""
         if view.before:
             return self._after_joint(view, living)
         leaving = self._leaving(view, living)
         if leaving:
-            members = tuple(node for node in view.members if node != leaving)
+            members = tuple(node for node in view.members if node not in leaving)
             return StableView(view.id + 1, members, view.members, view.retired)
         joining = self._joining(view, living)
         if joining:
@@ -149,22 +174,23 @@ class RingChanges:
             return StableView(view.id + 1, view.before, (), view.retired)
         have = self._handed if self._number == view.id else {}
         if not self.is_handed_over(Ring(view, replicas=1).gainers(), have):
-            return view
+            superseded = self.is_superseded(self.awaited(view), living)
+            return StableView(view.id + 1, view.before, (), view.retired) if superseded else view
         gone = [node for node in view.before if node not in view.members]
         return StableView(view.id + 1, view.members, (), _retire(view, gone))
 
-    def _leaving(self, view: StableView, living: Sequence[NodeId]) -> NodeId:
-        """The first member that shall leave, or whose node came back under another id."""
-        if len(view.members) < 2:
-            return ""
+    def _leaving(self, view: StableView, living: Sequence[NodeId]) -> tuple[NodeId, ...]:
+        """Those who leave next, of the members that shall leave or whose node came back under
+        another id: all that are away, or else the first."""
         later = {name_of(node): node for node in living if node not in view.members}
-        for node in view.members:
-            other = later.get(name_of(node))
-            if other is not None and incarnation_of(other) > incarnation_of(node):
-                return node
-            if node in self._wishes:
-                return node
-        return ""
+        due = [
+            node
+            for node in view.members
+            if node in self._wishes
+            or incarnation_of(later.get(name_of(node), node)) > incarnation_of(node)
+        ]
+        away = [node for node in due if node not in living]
+        return tuple(away or due[:1])[: len(view.members) - 1]
 
     def _joining(self, view: StableView, living: Sequence[NodeId]) -> NodeId:
         """The first node that lives and is to be a member."""

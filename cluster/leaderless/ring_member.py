@@ -145,7 +145,8 @@ class RingMember:
         self._group.agreed = self.leader.view.id
         for to, said, promises in self.leader.take_messages():
             self._outgoing.send(to, said, self._states.memory if promises else 0)
-        self.requests.look(now_ns, self.ring.view, self._described)
+        if len(self.requests):
+            self.requests.look(now_ns, self.ring.view, self._described, self._awaited_away())
 
     def _follow(self, now_ns: int) -> None:
         """The ring that is agreed on is in force here."""
@@ -299,8 +300,14 @@ class RingMember:
         self._group.join(now_ns, seed)
         return None
 
+    def _awaited_away(self) -> list[NodeId]:
+        living = self._group.living
+        return [node for node in self.changes.awaited(self.ring.view) if node not in living]
+
     def _described(self) -> dict[str, Any]:
-        return describe(self.ring.view, node=self._states.node, leader=self.proposer)
+        view = self.ring.view
+        awaited = self.changes.awaited(view)
+        return describe(view, node=self._states.node, leader=self.proposer, awaited=awaited)
 
     def _no_ring(self) -> Answer:
         return ("retry", None, f"{self._states.node} is no member of ring {self.ring.number}")

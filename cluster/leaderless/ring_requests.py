@@ -5,14 +5,16 @@
                             Without MEMBER it is the node asked, whichever the session reaches
     remove-member MEMBER    that member leaves, dead or alive; any member may be asked
 
-A change is ``ok`` once a settled ring says so, and ``unknown`` if the time is up before. Asked
-again, it is not made twice. The answers have the fields of role ``core``. The leader makes the
-changes (:mod:`cluster.leaderless.ring_changes`); used by :mod:`cluster.leaderless.ring_member`.
+A change is ``ok`` once a settled ring says so, and ``unknown`` if the time is up before; if it
+waits for members that are away, the answer names them. To have one of those leave as well ends the
+wait. Asked again, a change is not made twice. The answers have the fields of role ``core``, and
+``awaited``: the members that a change waits for. The leader makes the changes
+(:mod:`cluster.leaderless.ring_changes`); used by :mod:`cluster.leaderless.ring_member`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -43,18 +45,22 @@ def ring_problem(command: Command) -> str:
     return member_problem(key)
 
 
-def describe(view: StableView, *, node: NodeId, leader: NodeId) -> dict[str, Any]:
+def describe(
+    view: StableView, *, node: NodeId, leader: NodeId, awaited: Sequence[NodeId] = ()
+) -> dict[str, Any]:
     """The answer to a request about the members.
 
     Args:
         view: the ring.
         node: who answers.
         leader: who changes the ring, as that node sees it.
+        awaited: the members that a change waits for.
     """
     return {
         "voters": list(view.members),
         "learners": [],
         "outgoing": list(view.before),
+        "awaited": list(awaited),
         "retired": list(view.retired),
         "addresses": {},
         "ring": view.id,
@@ -83,6 +89,17 @@ class Waiting(msgspec.Struct, frozen=True):
         if view.before or not view.members:
             return False
         return (self.member in view.members) == (self.op == JOIN)
+
+
+def _why(away: Sequence[NodeId]) -> str:
+    """Why a change waits, and what an operator can do, as the end of a sentence."""
+    if not away:
+        return ""
+    many = len(away) > 1
+    return (
+        f": it waits for keys to come to {', '.join(away)}, which {'are' if many else 'is'} away; "
+        f"start {'them' if many else 'it'} again, or have {'them' if many else 'it'} leave too"
+    )
 
 
 class RingRequests:
@@ -115,20 +132,23 @@ class RingRequests:
         """The members that this node is to be let in by."""
         return [each.seed for each in self._waiting if each.op == JOIN]
 
-    def look(self, now_ns: int, view: StableView, told: Callable[[], Any]) -> None:
+    def look(
+        self, now_ns: int, view: StableView, told: Callable[[], Any], away: Sequence[NodeId] = ()
+    ) -> None:
         """Answer those who have what they want, and those whose time is up.
 
         Args:
             now_ns: the time.
             view: the ring in force.
             told: what is told of it.
+            away: the members that a change waits for, and that are away.
         """
         left: list[Waiting] = []
         for each in self._waiting:
             if each.is_so(view):
                 self.answers.append((each.waiter, ok(told())))
             elif each.waiter.deadline_ns <= now_ns:
-                said = f"the ring {view.id} does not have it so yet"
+                said = f"the ring {view.id} does not have it so yet{_why(away)}"
                 self.answers.append((each.waiter, ("unknown", None, said)))
             else:
                 left.append(each)

@@ -3,16 +3,18 @@
 An operator at random moments, in the middle of other faults: ask that a member leave; later find
 out whether it did; wipe it, start it under its next id, and have it join through any other node.
 Every step is a client's request, which may be refused, lost or of unknown outcome, and is made
-again. Only a node that is definitely no member of a settled ring is wiped.
+again. If a change waits for a node that is down, the operator may lose patience, and have that one
+leave as well. Only a node that is definitely no member of a settled ring is wiped.
 
 Used by :mod:`cluster.simulation.swarm`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cluster.consensus.membership import name_of
 from cluster.consensus.membership_change import REMOVE
 from cluster.core.member_requests import MEMBERS
 from cluster.gossip.requests import JOIN
@@ -28,6 +30,8 @@ OPERATOR = "operator"
 MEMBERS_MIN = 2
 #: Between two attempts at one step.
 AGAIN_NS = 200 * MS
+#: One time in so many that a change is found to wait for a node that is down, it is given up.
+PATIENCE = 3
 
 
 class RingChurn:
@@ -66,9 +70,17 @@ class RingChurn:
             elif member in outcome.value["voters"] and not outcome.value["outgoing"]:
                 del self._busy[node]  # it was refused, or lost, and is not repeated
             else:
+                self._lose_patience(outcome.value["awaited"])
                 self._later(self._replace, node)
 
         self._ask(Command(MEMBERS, ""), on_outcome)
+
+    def _lose_patience(self, awaited: Sequence[str]) -> None:
+        """Give up a node that is down, and that a change waits for, now and then."""
+        for node in map(name_of, awaited):
+            down = node not in self._busy and self._world.status(node) is None
+            if down and not self._random.randrange(PATIENCE):
+                self.remove(node)()
 
     def _wipe(self, node: str) -> None:
         self._world.crash(node)

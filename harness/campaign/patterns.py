@@ -173,6 +173,12 @@ def _named(name: str) -> list[Ablation]:
     if pattern is None:
         known = [known for a in all_ablations() for known in (a.id, a.slug)]
         unknown = nearest("pattern or ablation", name, known + [p.slug for p in PATTERNS])
+        word = name.strip().lower().replace("-", "_").replace(" ", "_")
+        within = [p.slug for p in PATTERNS if len(word) > 2 and word in p.slug]
+        if within:
+            raise UsageError(
+                f"unknown pattern or ablation {name!r}; did you mean {' or '.join(within)}?"
+            )
         if "did you mean" not in str(unknown):
             raise UsageError(
                 f"unknown pattern or ablation {name!r}; `harness patterns` lists the patterns, and "

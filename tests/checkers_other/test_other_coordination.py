@@ -249,6 +249,10 @@ def test_log() -> None:
     unseen = kafka_log()(h(*sends, "op 1 poll a: -> [[0, 'x']]"))
     valid(unseen)
     assert unseen.stats["unseen"] == 1
+    known = h("op 0 send a: 'x' -> 0", "0 send a: 'y'", both, "0 info")
+    assert kafka_log()(known).reason == (
+        "2 values were polled of 1 log; 1 send was acknowledged, and 1 may have happened"
+    )
     lost = h(*sends, "op 1 poll a: -> [[1, 'y']]")
     invalid(kafka_log()(lost), "lost-write", history=lost)
     invalid(kafka_log()(h(*sends, both, "op 1 poll a: -> [[1, 'z']]")), "aborted-read",

@@ -94,3 +94,23 @@ def test_each_node_and_each_group_returns_by_itself() -> None:
     (row,) = rows(recovery()(made(silent, fault(1, 2, 4), nodes="ab")))
     assert row["nodes"]["b"] is None and row["nodes"]["a"] is not None
     assert "judged" not in row
+
+
+def test_a_fault_that_is_not_known_to_have_bitten_is_no_healing() -> None:
+    def told(id: int, outcome: str, **evidence: object) -> Fault:
+        return Fault(id, "kill", id * S, (id + 1) * S, None, [], outcome, evidence)
+
+    faults = [
+        told(1, "installed", bit=True),
+        told(2, "indeterminate", bit=False, why="it was there for no time"),
+        told(3, "indeterminate"),  # its injection failed
+        told(4, "skipped"),
+        told(5, "installed"),  # imported: nothing is said of evidence
+    ]
+    result = recovery(declared_s=20)(made(load(0, 8), *faults))
+    assert [row["fault"] for row in rows(result)] == [1, 5]
+    assert result.reason.startswith("after 2 healed faults: the slowest took")
+
+    nothing = recovery()(made(load(0, 8), *faults[1:4]))
+    assert nothing.verdict is Verdict.UNKNOWN
+    assert nothing.reason.endswith("no fault is known to have taken effect, of 2 that were healed")

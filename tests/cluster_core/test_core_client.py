@@ -240,6 +240,50 @@ def test_a_stale_read_goes_to_its_node_or_nowhere() -> None:
     assert [a.node for a in actions if isinstance(a, Connect)] == ["n3"]
 
 
+@pytest.mark.parametrize(
+    ("command", "mode", "stays"),
+    [
+        (get("x"), "linearizable", False),
+        (get("x"), "stale", True),
+        (Command("txn-run", "", ([],)), "linearizable", False),
+        (Command("txn-commit", "n3.5f.1"), "linearizable", True),
+    ],
+)
+def test_a_node_that_takes_no_connection_is_asked_first_and_not_for_ever(
+    command: Command, mode: str, stays: bool
+) -> None:
+    """It is refused at once, so another node has the request some milliseconds later; unless its
+    own state is asked for, or a transaction that lives there."""
+    client = connected()
+    _id, actions = client.submit(0, command, timeout_ns=5_000 * MS, to="n3", mode=mode)
+    now_ns = 0
+    dialled = [a.node for a in actions if isinstance(a, Connect)]
+    for _turn in range(4):
+        actions = client.on_disconnected(now_ns, client.epoch, "refused")
+        now_ns += 100 * MS
+        actions += client.on_tick(now_ns)
+        dialled += [a.node for a in actions if isinstance(a, Connect)]
+    if stays:
+        assert set(dialled) == {"n3"}
+    else:
+        assert dialled[0] == "n3" and {"n1", "n2"} <= set(dialled)
+        assert len(sends(client.on_connected(now_ns, client.epoch))) == 1
+
+
+def test_a_connection_that_is_lost_does_not_turn_the_next_request_away() -> None:
+    client = connected(window=1)
+    first = begin(client, get("x"), to="n3")
+    client.submit(0, get("y"), timeout_ns=5_000 * MS, to="n3")
+    client.on_response(0, client.epoch, Response(first.id, "ok", 1))
+    actions = client.on_disconnected(1, client.epoch, "reset")
+    actions += client.on_tick(100 * MS)
+    actions += client.on_connected(100 * MS, client.epoch)
+    assert client.node != "n3", "y was on its way already, and may be asked for anywhere"
+    client.submit(200 * MS, get("z"), timeout_ns=5_000 * MS, to="n3")
+    client.on_response(200 * MS, client.epoch, Response(sends(actions)[0].id, "ok", 1))
+    assert client.node == "n3", "z goes to its node first"
+
+
 def test_what_is_withdrawn_makes_no_other_wait_and_its_answer_is_ignored() -> None:
     client = connected()
     watch = begin(client, Command("watch", "k", ({"after": 5},)))

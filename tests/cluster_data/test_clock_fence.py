@@ -31,8 +31,8 @@ def test_a_majority_that_disagrees_fences_the_node() -> None:
     assert fence(a=21, b=-21).problem(0) == "", "they do not agree with each other"
     said = fence(a=21, b=30, c=0).problem(0)
     assert said == (
-        "this node's clock is behind those of 2 of 3 peers by 21000000 ns or more, and at most "
-        "20000000 ns are allowed"
+        "this node's clock is behind those of 2 of 3 peers by 0.021 s or more, and at most "
+        "0.02 s is allowed"
     )
     assert "ahead of those of 2 of 2 peers" in fence(a=-40, b=-50).problem(0)
 
@@ -61,8 +61,8 @@ def test_late_messages_of_clocks_that_are_off_are_enough_where_the_trip_bounds_t
     for peer in ("a", "b"):
         made.heard(0, peer, -3_000 * MS, 2_979 * MS)
     assert made.problem(0) == (
-        "this node's clock is ahead of those of 2 of 2 peers by 21000000 ns or more, and at most "
-        "20000000 ns are allowed"
+        "this node's clock is ahead of those of 2 of 2 peers by 0.021 s or more, and at most "
+        "0.02 s is allowed"
     )
 
 
@@ -241,7 +241,7 @@ def test_a_node_that_hears_nobody_has_nobody_to_confirm_its_clock() -> None:
     made.look(4 * MS, 9_100 * MS)
     made.heard(5 * MS, "a", 0, 0)
     assert made.problem(5 * MS) == (
-        "this node's clock has jumped by 97000000 ns, and 1 of 2 peers have confirmed it since"
+        "this node's clock has jumped by 0.097 s, and 1 of 2 peers have confirmed it since"
     )
     made.heard(6 * MS, "b", 0, 0)
     assert made.problem(6 * MS) == ""

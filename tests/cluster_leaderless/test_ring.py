@@ -129,6 +129,52 @@ def test_a_member_whose_node_came_back_under_another_id_leaves() -> None:
     assert left == StableView(2, ("n1", "n3"), THREE)
 
 
+FIVE = ("n1", "n2", "n3", "n4", "n5")
+
+
+def test_a_change_waits_for_one_that_is_away_until_that_one_shall_leave_as_well() -> None:
+    rules, settled = changes(), StableView(1, FIVE)
+    rules.wish(0, "n1")
+    joint = rules.successor(settled, FIVE)
+    assert joint == StableView(2, FIVE[1:], FIVE)
+    for node in ("n2", "n3", "n4"):
+        rules.handed_over(2, node)
+    assert rules.awaited(joint) == ("n5",) and rules.awaited(settled) == ()
+    living = ("n1", "n2", "n3", "n4")
+    assert rules.successor(joint, living) is joint, "it may be back in a second"
+    rules.wish(0, "n5")
+    assert rules.successor(joint, FIVE) is joint, "it is back, and may hand over, and then leave"
+    again = rules.successor(joint, living)
+    assert again == StableView(3, FIVE), "as before, and no id has left"
+    first = rules.successor(again, living)
+    assert first == StableView(4, living, FIVE), "n5 leaves first: n1 lives, and can gain keys"
+    for node in living:
+        rules.handed_over(4, node)
+    without = rules.successor(first, living)
+    assert without == StableView(5, living, (), ("n5",))
+    assert rules.successor(without, living).members == ("n2", "n3", "n4"), "n1 shall leave still"
+
+
+def test_one_that_has_its_keys_and_is_away_holds_up_nothing() -> None:
+    rules, joint = changes(), StableView(2, FIVE[1:], FIVE)
+    for node in FIVE[1:]:
+        rules.handed_over(2, node)
+    rules.wish(0, "n5")
+    assert rules.successor(joint, FIVE[:4]) == StableView(3, FIVE[1:], (), ("n1",))
+
+
+def test_those_that_are_away_and_shall_leave_do_so_together() -> None:
+    rules, settled = changes(), StableView(1, FIVE)
+    for node in ("n1", "n3", "n5"):
+        rules.wish(0, node)
+    living = ("n2", "n3", "n4")
+    assert rules.successor(settled, living) == StableView(2, living, FIVE)
+    back = ("n1~2", "n2", "n3~2", "n4")
+    left = changes().successor(StableView(1, FOUR), back)
+    assert left == StableView(2, ("n2", "n4"), FOUR), "each would wait for the other"
+    assert len(changes().successor(StableView(1, ("n1", "n2")), ("n1~2", "n2~2")).members) == 1
+
+
 def test_the_last_member_stays_and_wishes_are_forgotten() -> None:
     rules, alone = changes(), StableView(9, ("n1",))
     rules.wish(0, "n1")

@@ -6,13 +6,14 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from processes import WITHIN_S, Cluster, eventually
 
-from cluster.client.asyncio_client import AsyncioClient, Outcome
+from cluster.client.asyncio_client import COMMAND_BYTES_MAX, AsyncioClient, Outcome
 from cluster.runtime.options import OptionError, parse_options
 from cluster.wire import Command
 from harness.environments.damaged_files import damage_directory
@@ -86,6 +87,71 @@ def test_groups_are_led_the_core_serves_and_all_remember(tmp_path: Path) -> None
         assert {event["group"] for event in told} == {group}, told
         cluster.kill("n1")
         assert "is of a node of role 'data', not 'core'" in cluster.refusal("n1", "--role", "core")
+
+
+def partition(cluster: Cluster, node: str) -> dict[str, Any]:
+    (row,) = do(cluster, "partitions", "", node=node).value["partitions"]
+    assert isinstance(row, dict)
+    return row
+
+
+def controllers(cluster: Cluster, *, among: Sequence[str] = NODES) -> list[str]:
+    status = {node: cluster.get(node, "/status") or {} for node in among}
+    return [node for node in among if (status[node].get("controller") or {}).get("token")]
+
+
+def begun_move(cluster: Cluster, group: str) -> subprocess.Popen[str]:
+    nodes = ",".join(f"{node}={address}" for node, address in cluster.addresses.items())
+    argv = [sys.executable, "-m", "cluster.client", "--nodes", nodes, "--timeout", str(WITHIN_S),
+            "partition", "move", "p00000", group]  # fmt: skip
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def read_all(cluster: Cluster, values: dict[str, str], node: str) -> None:
+    for key, value in values.items():
+        ran = do(cluster, "txn-run", "", [["r", key, None]], node=node)
+        assert ran.status == "ok", ran.error
+        assert ran.value[0][2] == value, f"{key} is not what was written"
+
+
+@pytest.mark.real
+def test_a_partition_of_many_parts_moves_and_goes_on_under_the_next_controller(
+    tmp_path: Path,
+) -> None:
+    """A value as large as a request may be, others beside it; the controller dies in a move."""
+    largest = COMMAND_BYTES_MAX - 64
+    values = {f"k{n}": chr(97 + n) * (largest if n == 0 else 300_000) for n in range(4)}
+    with Cluster(tmp_path, *SMALL, "--partitions", "1", nodes=NODES) as cluster:
+        eventually("it is owned", lambda: partition(cluster, "n1")["state"] == "owned")
+        for key, value in values.items():
+            ran = do(cluster, "txn-run", "", [["w", key, value]], node="n2")
+            assert ran.status == "ok", ran.error
+        there = (
+            ["g-n4", "g-n5"] if partition(cluster, "n1")["group"] != "g-n4" else ["g-n5", "g-n3"]
+        )
+        said, _ = begun_move(cluster, there[0]).communicate(timeout=WITHIN_S)
+        assert json.loads(said)["status"] == "ok", said
+        assert (partition(cluster, "n1")["group"], partition(cluster, "n1")["epoch"]) == (
+            there[0],
+            2,
+        )
+        read_all(cluster, values, "n3")
+
+        (controller,) = eventually("a controller", lambda: controllers(cluster))
+        other = next(node for node in NODES if node != controller)
+        move = begun_move(cluster, there[1])
+        eventually("it moves", lambda: partition(cluster, other)["epoch"] > 2
+                   or partition(cluster, other)["state"] == "moving")  # fmt: skip
+        cluster.kill(controller)
+        move.communicate(timeout=WITHIN_S)
+
+        def moved() -> bool:
+            row = partition(cluster, other)
+            return (row["group"], row["state"]) == (there[1], "owned")
+
+        eventually("the next controller has moved it", moved)
+        assert partition(cluster, other)["epoch"] == 3
+        read_all(cluster, values, other)
 
 
 def test_options_of_the_role() -> None:

@@ -85,7 +85,7 @@ def quick(words: list[str], run_dir: Path) -> list[str]:
     if words[1] == "test":
         made += ["--env", "sim"] * ("--env" not in words)
         made += ["--seed", "3"] * ("--seed" not in words)
-        limit = "10" if "--ablate" in words else "3"
+        limit = "10" if "--ablate" in words else "8" if "local" in words else "3"
         made += ["--time-limit", limit] * ("--time-limit" not in words)
         made += ["--no-report", "--store", "runs"]
     if words[1] == "explore":

@@ -188,6 +188,21 @@ def test_errors_that_differ_in_numbers_are_one():
     ]  # fmt: skip
 
 
+def test_errors_that_differ_in_identifiers_are_one():
+    def pair(number, error):
+        begin = {"index": 0, "process": number, "f": "txn", "value": None}
+        return [
+            Event(type="invoke", time_ns=2 * number, **begin),
+            Event(type="fail", time_ns=2 * number + 1, error=error, **begin),
+        ]
+
+    errors = ("n2.8e5e2f6a20f8.22 gives way to n5.30e17854e387.29",
+              "n3.5cac41854df9.38 gives way to n3.5cac41854df9.33",
+              "n3.5cac41854df9.38 is gone", "n2 is decoded", "n2 is a facade")  # fmt: skip
+    history = History.from_events([e for n, error in enumerate(errors) for e in pair(n, error)])
+    assert [each.count for each in failures(history)] == [2, 1, 1, 1]
+
+
 # Rate, interruption, faults, gaps -----------------------------------------------------------------
 
 

@@ -97,3 +97,25 @@ def test_a_run_of_role_data_has_both_measures_in_its_results(tmp_path: Path) -> 
     assert {row["judged"] for row in found["recovery"]["recoveries"]} == {"within"}
     assert any(row["groups"] for row in found["recovery"]["recoveries"])
     assert found["leftovers"]["bound_s"] == 30.0 and found["leftovers"]["clean_s"] < 30.0
+
+
+def test_terminal_results_and_page_count_the_faults_that_bit(tmp_path: Path) -> None:
+    """Clocks are set while their nodes are down: such a fault moves nothing that runs."""
+    spec = TestSpec(
+        env="sim", db="reference", workload="register", nodes=("n1", "n2", "n3"),
+        store=str(tmp_path), seed=5, nemesis=("kill", "clock"),
+        time_limit_s=6.0, rate_hz=40.0, nemesis_interval_s=0.4,
+    )  # fmt: skip
+    said: list[str] = []
+    outcome = run(spec, say=said.append)
+    results = json.loads((outcome.run_dir / "results.json").read_text())
+    healed = [fault for fault in results["faults"] if fault["end_ns"] >= 0]
+    bit = [fault["id"] for fault in healed if fault["evidence"].get("bit")]
+    assert 1 < len(bit) < len(healed), "some bit and some did not, or nothing is tested"
+    found = {each["checker"]: each for each in results["results"]}
+    measured = found["recovery"]
+    assert [row["fault"] for row in measured["stats"]["recoveries"]] == bit
+    count = f"after {len(bit)} healed faults"
+    assert measured["reason"].startswith(count) and count in " ".join(" ".join(said).split())
+    page = (outcome.run_dir / "report.html").read_text()
+    assert count in page and f"of {len(bit)} healings" in page

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+from random import Random
+
 import pytest
 
 from cluster.ablations.registry import UnknownAblation, all_ablations
+from cluster.client.session import Complete
 from cluster.clocks.version_vector import Dot, DottedVersions, KeyState, VersionVector
 from cluster.config import ClusterConfig
 from cluster.leaderless.last_writer_wins import LastWriterWins
@@ -143,6 +147,105 @@ def test_a_full_disk_refuses_requests_and_merges_nothing() -> None:
     world.set_disk("n1", {})
     world.run_for(5 * SECOND)
     assert (world.status("n1") or {})["keys"] == 1
+
+
+def asked(world: World, op: str, key: str, to: str, timeout_ns: int = 20 * SECOND) -> Complete:
+    """The outcome of a request of an operator, waited for."""
+    done: list[Complete] = []
+    operator = world.session(f"operator{world.now_ns}", timeout_ns=timeout_ns)
+    operator.submit(Command(op, key), to=to, done=done.append)
+    while not done:
+        world.run_for(100 * MS)
+    return done[0]
+
+
+def test_a_member_that_is_away_holds_up_a_change_until_it_is_removed_too() -> None:
+    world = World(seed=6, role="leaderless", nodes=("n1", "n2", "n3", "n4", "n5"))
+    for number in range(12):
+        world.session("c", prefer="n1").submit(Command("set-add", f"k{number}", (number,)))
+    world.run_for(SECOND)
+    world.crash("n5")
+    waits = asked(world, "remove-member", "n4", "n1", 8 * SECOND)
+    assert waits.status == "unknown" and waits.error.endswith(
+        "it waits for keys to come to n5, which is away; start it again, or have it leave too"
+    )
+    world.run_for(20 * SECOND)
+    found = asked(world, "members", "", "n2").value
+    assert (found["voters"], found["awaited"]) == (["n1", "n2", "n3", "n5"], ["n5"])
+    assert found["outgoing"] == ["n1", "n2", "n3", "n4", "n5"], "it waits, and is not given up"
+
+    assert asked(world, "remove-member", "n5", "n1").status == "ok"
+    found = asked(world, "members", "", "n2").value
+    assert (found["voters"], found["outgoing"]) == (["n1", "n2", "n3", "n4"], [])
+    assert found["retired"] == ["n5"]
+    assert asked(world, "remove-member", "n4", "n1").value["voters"] == ["n1", "n2", "n3"]
+    for number in range(12):
+        assert asked(world, "set-read", f"k{number}", "n3").value == [number]
+
+
+def test_members_that_are_away_and_wait_for_each_other_leave_together() -> None:
+    config = ClusterConfig(replicas=5, read_quorum=3, write_quorum=3)
+    nodes = ("n1", "n2", "n3", "n4", "n5", "n6")
+    world = World(seed=6, role="leaderless", nodes=nodes, config=config)
+    for number in range(12):
+        world.session("c", prefer="n1").submit(Command("set-add", f"k{number}", (number,)))
+    world.run_for(SECOND)
+    world.crash("n5")
+    world.crash("n6")
+    waits = asked(world, "remove-member", "n5", "n1", 8 * SECOND)
+    assert waits.status == "unknown" and "to n6, which is away" in waits.error
+    world.session("other").submit(Command("remove-member", "n5"), timeout_ns=30 * SECOND)
+    assert asked(world, "remove-member", "n6", "n1").status == "ok"
+    world.run_for(10 * SECOND)
+    found = asked(world, "members", "", "n2").value
+    assert (found["voters"], found["outgoing"]) == (["n1", "n2", "n3", "n4"], [])
+    for number in range(12):
+        assert asked(world, "set-read", f"k{number}", "n3").value == [number]
+
+
+def removed_while_another_is_away(seed: int) -> None:
+    """Load; one is asked to leave; at about that time another goes away, and later shall leave."""
+    random = Random(seed)
+    world = World(seed=seed, role="leaderless", nodes=("n1", "n2", "n3", "n4", "n5"))
+    done: list[Complete] = []
+    acknowledged: dict[str, set[int]] = {f"k{number}": set() for number in range(8)}
+    for number in range(160):
+        client, key = world.session(f"c{number % 4}"), f"k{number % 8}"
+
+        def noted(outcome: Complete, key: str = key, number: int = number) -> None:
+            if outcome.status == "ok":
+                acknowledged[key].add(number)
+
+        at_ns = random.randrange(9_000) * MS
+        world.at(at_ns, partial(client.submit, Command("set-add", key, (number,)), done=noted))
+    leaving, away, *others = random.sample(tuple(world.nodes), 5)
+    operator = world.session("operator", prefer=others[0], window=2, timeout_ns=60 * SECOND)
+    for begin_ms, member in ((random.randrange(500, 1_500), leaving), (4_000, away)):
+        command = Command("remove-member", member)
+        world.at(begin_ms * MS, partial(operator.submit, command, to=others[0], done=done.append))
+    world.at(random.randrange(400, 2_600) * MS, partial(world.crash, away))
+    if seed % 3 == 0:  # the one that leaves dies as well, for a while
+        world.at(random.randrange(1_000, 6_000) * MS, partial(world.crash, leaving))
+        world.at(9_000 * MS, partial(world.restart, leaving))
+    world.run_for(60 * SECOND)
+    assert [outcome.status for outcome in done] == ["ok", "ok"], done
+    found = asked(world, "members", "", others[1]).value
+    assert (sorted(found["voters"]), found["outgoing"]) == (sorted(others), [])
+    for key, elements in acknowledged.items():
+        assert elements, "nothing was acknowledged"
+        read = asked(world, "set-read", key, others[2]).value
+        assert elements <= set(read), f"{elements - set(read)} of {key} were acknowledged"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_is_lost_when_a_change_is_superseded(seed: int) -> None:
+    removed_while_another_is_away(seed)
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_when_any_change_is_superseded() -> None:
+    for seed in range(60):
+        removed_while_another_is_away(seed)
 
 
 def test_ablations_of_other_roles_are_refused() -> None:

@@ -151,6 +151,20 @@ def test_unknown_names_are_refused_with_a_sentence() -> None:
         select(["A31x"])
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("gossip", "did you mean gossip_dissemination?"),
+        ("Two Phase", "did you mean two_phase_commit?"),
+        ("water", "did you mean low_water_mark or high_water_mark?"),
+    ],
+)
+def test_part_of_a_patterns_name_is_answered_with_those_that_have_it(name: str, meant: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        select([name])
+    assert str(refused.value) == f"unknown pattern or ablation {name!r}; {meant}"
+
+
 def test_every_pattern_is_built_and_has_two_ablations_to_run() -> None:
     for pattern in PATTERNS:
         assert pattern.built, pattern.name
