@@ -49,6 +49,7 @@ class Measured(msgspec.Struct):
         messages, bytes, syncs: between nodes, and of the logs of all, per commit of one client that
             writes 128 bytes at a time and waits for the answer; heartbeats are left out.
         batch_messages, batch_syncs: the same with 64 clients at once.
+        read_messages: between nodes, per linearizable read of one client at the leader.
         put_trips, get_trips: network round trips between nodes that a write and a linearizable
             read wait for, at the leader.
         failover_ms: from the leader's crash to the next committed write; median, and worst.
@@ -63,6 +64,7 @@ class Measured(msgspec.Struct):
     syncs: float
     batch_messages: float
     batch_syncs: float
+    read_messages: float
     put_trips: float
     get_trips: float
     failover_ms: tuple[float, float]
@@ -116,26 +118,35 @@ def _world(consensus: str, seed: int, *, sync_ns: int) -> tuple[World, str]:
     return world, leader
 
 
-def _traffic(consensus: str, clients: int) -> tuple[float, float, float]:
-    """Messages, bytes and syncs per commit, those of an idle cluster of equal time left out."""
+def _put(number: int) -> Command:
+    return Command("put", f"k{number}", ("x" * 128,))
+
+
+def _get(number: int) -> Command:
+    return Command("get", f"k{number}")
+
+
+def _traffic(
+    consensus: str, clients: int, command: Callable[[int], Command] = _put
+) -> tuple[float, float, float]:
+    """Messages, bytes and syncs per op, those of an idle cluster of equal time left out."""
     world, leader = _world(consensus, 1, sync_ns=1 * MS)
     sessions = [world.session(f"c{n}", prefer=leader) for n in range(clients)]
     left = [OPS * clients]
 
-    def write(number: int) -> None:
+    def ask(number: int) -> None:
         if left[0] > 0:
             left[0] -= 1
-            command = Command("put", f"k{number}", ("x" * 128,))
-            sessions[number].submit(command, to=leader, done=lambda outcome: write(number))
+            sessions[number].submit(command(number), to=leader, done=lambda outcome: ask(number))
 
     for number in range(clients):  # the first write of a session also opens it
         sessions[number].submit(Command("put", f"k{number}", ("",)), to=leader)
     world.run_for(1 * SECOND)
     traffic, began_ns = _Traffic(world), world.now_ns
     for number in range(clients):
-        write(number)
+        ask(number)
     done = world.run_until(lambda: not any(s.pending for s in sessions), GIVE_UP_NS)
-    assert done, f"{consensus}: {left[0]} writes are left after {GIVE_UP_NS // SECOND} s"
+    assert done, f"{consensus}: {left[0]} ops are left after {GIVE_UP_NS // SECOND} s"
     took_ns, busy = world.now_ns - began_ns, traffic.stop()
     world.run_for(1 * SECOND)
     traffic = _Traffic(world)
@@ -230,6 +241,7 @@ def measure(consensus: str) -> Measured:
         syncs=syncs,
         batch_messages=batch_messages,
         batch_syncs=batch_syncs,
+        read_messages=_traffic(consensus, 1, _get)[0],
         put_trips=trips(consensus, lambda number: Command("put", "k", (number,)), nodes=NODES),
         get_trips=trips(consensus, lambda number: Command("get", "k"), nodes=NODES),
         failover_ms=_outages(consensus, _crash),
@@ -246,6 +258,7 @@ ROWS: tuple[tuple[str, Callable[[Measured], str]], ...] = (
     ("syncs of the logs per commit, all disks", lambda m: f"{m.syncs:.1f}"),
     ("messages per commit, 64 clients", lambda m: f"{m.batch_messages:.2f}"),
     ("syncs of the logs per commit, 64 clients", lambda m: f"{m.batch_syncs:.2f}"),
+    ("messages per linearizable read, one client", lambda m: f"{m.read_messages:.1f}"),
     ("round trips of a write", lambda m: f"{m.put_trips:.1f}"),
     ("round trips of a linearizable read", lambda m: f"{m.get_trips:.1f}"),
     ("leader crashes: no writes for, ms", lambda m: _span(m.failover_ms)),

@@ -129,7 +129,7 @@ class Leadership:
     @property
     def deadline_ns(self) -> int:
         """When :meth:`tick` must be called at the latest."""
-        return min(self.rounds.heartbeats.due_ns, self.handover.deadline_ns)
+        return min(self.rounds.deadline_ns, self.handover.deadline_ns)
 
     def tick(self, now_ns: int) -> None:
         """Time has passed: heartbeats, CheckQuorum, the end of handing over."""

@@ -8,10 +8,14 @@ Solution. One round of heartbeats serves all three. :mod:`cluster.consensus.hear
 books of the rounds and :mod:`cluster.consensus.read_index` those of the reads; this object sends
 and answers. A read is held until the mark is current, and then waits for the next round that a
 quorum answers; while a lease is valid it waits for none. If no round is under way, the read causes
-one.
+one, which goes to a quorum (``whom_to_ask``); the others are asked when it is late. Which reads it
+confirms does not depend on whom it went to.
 
 Invariants. A read is answered at an index that was the mark when it arrived or later, after a round
-sent since. When leadership ends every read is answered with index 0: it cannot be confirmed here.
+sent since. Regular rounds go to all, an interval apart, whatever the reads do: no follower is sent
+less for the rounds that went to another. A round that went to some goes to the others too, within
+an interval, unless it is confirmed before. When leadership ends every read is answered with index
+0: it cannot be confirmed here.
 
 What breaks without it. A10b: heartbeats behind the disk. A30, A31, A32: see ``read_index`` and
 ``heartbeat``.
@@ -23,9 +27,10 @@ Source: Raft thesis 6.4; Lamport, "Paxos Made Simple" (2001), 3, for the same in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from cluster.channel.request_pipeline import RequestPipeline
+from cluster.channel.request_waiting_list import NEVER_NS
 from cluster.consensus.heartbeat import HeartbeatRounds
 from cluster.consensus.log_node import LogNode
 from cluster.consensus.read_index import ReadIndex
@@ -45,7 +50,9 @@ class LeaderRounds:
         reads: the reads' books.
     """
 
-    __slots__ = ("_generation", "_node", "_pipelines", "_reads", "heartbeats")
+    __slots__ = (
+        "_asked", "_generation", "_late_ns", "_node", "_pipelines", "_reads", "heartbeats",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -59,26 +66,60 @@ class LeaderRounds:
         self._node, self._generation, self._pipelines = node, generation, pipelines
         self.heartbeats = heartbeats
         self._reads = reads
+        #: whom the latest round for a read went to
+        self._asked: Collection[NodeId] = ()
+        #: when the others are asked, if the latest round went to some and is not confirmed by then
+        self._late_ns = NEVER_NS
 
     # -- rounds ------------------------------------------------------------------------------------
 
+    @property
+    def deadline_ns(self) -> int:
+        """When :meth:`tick` must be called at the latest."""
+        return min(self.heartbeats.due_ns, self._late_ns)
+
     def send(self, now_ns: int) -> None:
-        """A new round of heartbeats. It waits for no write: a slow disk is not a dead leader."""
-        node, heartbeats = self._node, self.heartbeats
-        round, mark_for = heartbeats.next_round(now_ns), node.mark.shared_with
+        """A regular round, to all."""
+        self.heartbeats.next_round(now_ns)
+        self._late_ns = NEVER_NS
+        self._send_to(self._pipelines)
+        self.heartbeats.confirm(self._node.electorate())  # a lone voter needs no answer
+
+    def _send_for_reads(self, now_ns: int) -> None:
+        """A round that reads wait for: to a quorum, and to the others when it is late."""
+        heartbeats, electorate = self.heartbeats, self._node.electorate()
+        askers = self._reads.askers if self._reads.has_remote else ()
+        asked = heartbeats.whom_to_ask(now_ns, electorate, askers)
+        heartbeats.next_round(now_ns, regular=False)
+        to_some = len(asked) < len(self._pipelines)
+        self._asked = asked
+        self._late_ns = now_ns + heartbeats.late_after_ns if to_some else NEVER_NS
+        self._send_to(asked)
+        heartbeats.confirm(electorate)  # a lone voter needs no answer
+
+    def _ask_the_others(self) -> None:
+        """The latest round is late: it goes to those too to whom it did not go."""
+        assert self.heartbeats.confirmed < self.heartbeats.sent, "a confirmed round is not late"
+        self._late_ns = NEVER_NS
+        self._send_to([peer for peer in self._pipelines if peer not in self._asked])
+
+    def _send_to(self, peers: Collection[NodeId]) -> None:
+        """The latest round. It waits for no write: a slow disk is not a dead leader."""
+        node, heartbeats, mark_for = self._node, self.heartbeats, self._node.mark.shared_with
         io = node.writes.io_issued if heartbeats.wait_for_disk() else 0
-        for peer, pipeline in self._pipelines.items():
-            heartbeat = Heartbeat(self._generation, round, mark_for(pipeline.match))
-            node.outbox.send(peer, heartbeat, after=io)
-        heartbeats.confirm(node.electorate())  # a lone voter needs no answer
+        for peer in peers:
+            mark = mark_for(self._pipelines[peer].match)
+            node.outbox.send(peer, Heartbeat(self._generation, heartbeats.sent, mark), after=io)
 
     def tick(self, now_ns: int) -> bool:
-        """Send the next round if it is due.
+        """Send the next round if it is due, and a late one to all.
 
         Returns:
             False if no quorum is heard any more: the leadership is over.
         """
         if now_ns < self.heartbeats.due_ns:
+            if now_ns >= self._late_ns:
+                self._ask_the_others()
             return True
         if not self.heartbeats.keeps_quorum(now_ns, self._node.electorate()):
             self._node.outbox.note("lost-quorum", generation=self._generation)
@@ -89,8 +130,13 @@ class LeaderRounds:
 
     def answered(self, now_ns: int, peer: NodeId, round: int) -> None:
         """A peer answered a heartbeat."""
-        self.heartbeats.answered(peer, round)
-        self.heartbeats.confirm(self._node.electorate())
+        heartbeats, before = self.heartbeats, self.heartbeats.confirmed
+        heartbeats.answered(peer, round)
+        heartbeats.confirm(self._node.electorate())
+        if heartbeats.confirmed > before:
+            heartbeats.measure(now_ns)
+        if heartbeats.confirmed == heartbeats.sent:
+            self._late_ns = NEVER_NS
         self._serve(now_ns)
 
     # -- reads -------------------------------------------------------------------------------------
@@ -137,7 +183,7 @@ class LeaderRounds:
                     outbox.send(peer, ReadIndexReply(self._generation, id, index))
             if not self._reads.needs_round(self.heartbeats.sent):
                 return
-            self.send(now_ns)
+            self._send_for_reads(now_ns)
 
     def end(self, generation: int) -> None:
         """Leadership is lost: no read can be confirmed any more.

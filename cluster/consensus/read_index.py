@@ -6,7 +6,8 @@ every read into the log costs a disk write and a replication each.
 Solution. When a read arrives, note the high-water mark. Wait for a quorum of answers to a heartbeat
 round *sent afterwards*: no other leader can have committed anything before the read without one of
 these nodes. Then wait until the noted index is applied, and read. Reads that arrive while a round
-is under way share the next one, so the cost does not grow with their number. A new leader does not
+is under way share the next one, so the cost does not grow with their number. A round begun for a
+read need not go to all: a quorum of answers is a quorum (``heartbeat``). A new leader does not
 know the true mark before an entry of its own generation is committed: its reads are held until
 then. A lease read skips the round while the last confirmed one is younger than the time for which
 followers refuse other candidates; it trusts clock rates (``heartbeat``).
@@ -25,6 +26,7 @@ core whose leader sends heartbeat rounds.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Set
 
 from cluster.ports import NodeId
 
@@ -84,6 +86,11 @@ class ReadIndex:
     def has_remote(self) -> bool:
         """Whether any of the reads is a follower's."""
         return bool(self._remote)
+
+    @property
+    def askers(self) -> Set[NodeId]:
+        """The followers whose reads are not answered yet."""
+        return {follower for follower, _id in self._remote.values()}
 
     def hold(self, token: int) -> None:
         """Keep a read until the mark is current."""

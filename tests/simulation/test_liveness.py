@@ -46,7 +46,9 @@ def test_what_was_acknowledged_and_is_gone_is_named() -> None:
 
 def test_what_is_answered_during_the_last_read_may_be_missing_from_it() -> None:
     missing = 0
-    for seed in range(40):
+    for seed in range(200):
+        if missing and seed >= 40:
+            break  # it is rare: in one world of fifty
         world = World(seed=seed)
         session = world.session("c1")
         assert world.run_until(lambda world=world: world.leader() is not None, 10 * SECOND)

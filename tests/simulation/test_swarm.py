@@ -34,7 +34,7 @@ from harness.campaign.matrix import matrix, table
 from harness.errors import UsageError
 
 #: Seeds within which the declared nemesis must find an ablation.
-BUDGET_SEEDS = 40
+BUDGET_SEEDS = 80
 
 
 def complaints(seeds: range, workers: int | None = 1, consensus: str = "raft") -> list[str]:
@@ -241,7 +241,7 @@ def test_many_kinds_of_faults_share_the_time() -> None:
         )
 
 
-@pytest.mark.parametrize("seed", [2, 6, 17])
+@pytest.mark.parametrize("seed", [3, 6, 17])
 def test_a_seed_with_many_kinds_of_faults_counts(seed: int) -> None:
     run = run_swarm(seed, faults=MANY)
     assert all(run.injected.values()), "each kind happens"
