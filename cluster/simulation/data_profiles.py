@@ -13,13 +13,17 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from cluster.config import MS
+from cluster.config import MS, ClusterConfig
 from cluster.data.isolation_levels import LEVELS
+from cluster.simulation.disk import DiskProfile
+from cluster.simulation.network import NetworkProfile
 
 #: Where ranges may be cut at first, among the keys of a load.
 _CUTS = ((), ("k1",), ("k1", "k2", "k4"))
 #: Faults of partitions, and those of them that only ranges have.
 MOVE, OF_RANGES = "partition-move", ("partition-split", "partition-merge")
+#: How often a node renews its lease while it lasts, and the part of it that all renewals may take.
+RENEWALS, RENEWED_OF_LEASE = 3, 4
 #: What a fault is replaced by.
 _INSTEAD = {"clock": "clock-bounded"}
 
@@ -41,6 +45,21 @@ def settings(source: random.Random) -> dict[str, Any]:
         "collect_interval_ns": source.choice((300, 5_000)) * MS,
         "retention_ns": source.choice((1_000, 30_000)) * MS,
     }
+
+
+def lease_ns(network: NetworkProfile, disk: DiskProfile, config: ClusterConfig, nodes: int) -> int:
+    """The shortest time for which nodes' leases may be drawn: the core needs a part of it for the
+    renewals of all. With less, leases end although all nodes live, and the core has no time left
+    for anything but ending and granting them.
+
+    Args:
+        network, disk: how long messages and syncs take.
+        config: how many entries are under way at once.
+        nodes: how many renew.
+    """
+    round_ns = network.delay_min_ns + network.delay_max_ns + disk.sync_min_ns + disk.sync_max_ns
+    at_once = config.inflight_max * config.batch_entries_max
+    return RENEWED_OF_LEASE * RENEWALS * nodes * round_ns // at_once
 
 
 def transactions(source: random.Random) -> tuple[str, float, int]:

@@ -207,12 +207,17 @@ def _of_transactions(seed: int, options: SwarmOptions, wishes: Wishes) -> SwarmO
     if len(faults) * options.duration_ns > max(FAULTS_AT_ONCE) * interval_ns:
         # A transaction needs a map, and a leader of each group that it touches.
         interval_ns = _calmer_ns(seed, len(faults), options.duration_ns)
+    nodes = wishes.nodes or nodes
+    needed_ns = data_profiles.lease_ns(options.network, options.disk, config, nodes)
+    config = msgspec.structs.replace(
+        config, partition_part_bytes=part_bytes, node_ttl_ns=max(config.node_ttl_ns, needed_ns)
+    )
     return msgspec.structs.replace(
         options,
-        config=msgspec.structs.replace(config, partition_part_bytes=part_bytes),
+        config=config,
         isolation=isolation,
         scans=scans,
-        nodes=wishes.nodes or nodes,
+        nodes=nodes,
         keys=keys,
         think_ns=max(options.think_ns, 5 * MS),
         timeout_ns=max(options.timeout_ns, 500 * MS),

@@ -55,6 +55,13 @@ def test_a_wish_for_transactions_changes_nothing_else_that_a_seed_draws() -> Non
     assert not any(OF_DATA & {*draw(seed).faults} for seed in range(60))
 
 
+def test_leases_last_as_long_as_their_renewals_take() -> None:
+    """94191: leases of 700 ms, of which the core could not commit the renewals in time."""
+    wish = Wishes(workload=TRANSACTIONS)
+    ttls = [draw(seed, wish).config.node_ttl_ns for seed in (*range(200), 94191)]
+    assert ttls[-1] > 700 * MS and ttls.count(700 * MS) > 80 and ttls.count(3_000 * MS) > 80
+
+
 def test_transactions_are_for_role_data() -> None:
     with pytest.raises(UsageError, match="for nodes of role data; give --role data"):
         job_of(workload=TRANSACTIONS)
