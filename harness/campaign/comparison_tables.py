@@ -52,9 +52,9 @@ FIGURES: tuple[Figure, ...] = (
 )
 #: Costs per commit as the nodes of the reference cluster report them.
 COSTS: tuple[Figure, ...] = (
-    Figure("messages", "messages/commit", lambda r: r.costs.get("messages")),
-    Figure("bytes", "bytes/commit", lambda r: r.costs.get("bytes")),
-    Figure("syncs", "syncs/commit", lambda r: r.costs.get("syncs")),
+    Figure("messages", "messages", lambda r: r.costs.get("messages")),
+    Figure("bytes", "bytes", lambda r: r.costs.get("bytes")),
+    Figure("syncs", "syncs", lambda r: r.costs.get("syncs")),
     Figure("round_trips", "trips/write", lambda r: r.trips.get("round_trips")),
     Figure("read_round_trips", "trips/read", lambda r: r.trips.get("read_round_trips")),
 )
