@@ -151,6 +151,10 @@ class Replication:
 
     # -- sending -----------------------------------------------------------------------------------
 
+    def sends_snapshot_to(self, peer: NodeId) -> bool:
+        """Whether a snapshot is under way to a follower."""
+        return peer in self._transfers
+
     def send_all(self, now_ns: int, mark: int, snapshot: Snapshot | None) -> list[Send]:
         """Send every follower what it misses, as far as its window allows.
 

@@ -155,8 +155,12 @@ class ZabLeading:
     def _on_ack_epoch(self, now_ns: int, source: NodeId, message: AckEpoch) -> None:
         if message.generation != self.epoch:
             return
-        self._ends[source] = message.last_generation, message.last_index
+        end = message.last_generation, message.last_index
+        said_again = self._ends.get(source) == end
+        self._ends[source] = end
         if self.led is not None:
+            if said_again and self.led.leadership.replication.sends_snapshot_to(source):
+                return  # a damaged follower says so until it is repaired: begun anew, nothing ends
             if message.recovering:
                 self.led.leadership.replication.lost(source, message.last_index)
                 self.led.synchronisation.forgets(source)

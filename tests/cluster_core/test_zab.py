@@ -31,11 +31,13 @@ from cluster.wire import (
     HardState,
     Heartbeat,
     HeartbeatReply,
+    InstallSnapshot,
     Message,
     NewEpoch,
     NewLeader,
     ReadIndex,
     ReadIndexReply,
+    SnapshotReply,
     Truncate,
     UpToDate,
     ZabCommit,
@@ -410,6 +412,35 @@ def test_a_damaged_follower_is_sent_the_history_and_no_entry_above_it() -> None:
     leader.step(world.now, "n3", AppendReply(epoch, True, 2, 0, recovering=True))
     leader.step(world.now, "n3", AckNewLeader(epoch))
     assert appended(leader, "n3") == [3]
+
+
+def test_a_damaged_follower_that_says_so_again_does_not_stop_its_snapshot() -> None:
+    """It says so until it is repaired. Begun anew each time, a large snapshot would never end."""
+    config = ClusterConfig(snapshot_entries=5, snapshot_keep_entries=0, snapshot_chunk_bytes=16)
+    world = pump(config=config)
+    world.elect("n1")
+    for seq in range(1, 14):
+        assert world.do("n1", put("x", seq), seq=seq).status == "ok"
+    elect_again(world)
+    leader, (epoch, _) = world.nodes["n1"].consensus, epochs(world, "n1")
+    leader.ready()
+    damaged = AckEpoch(epoch, False, epoch, 0, 0, True)
+    leader.step(world.now, "n3", CEpoch(epoch))
+    leader.step(world.now, "n3", damaged)
+    assert chunks(leader, "n3") == [0]
+    for offset in (16, 32, 48):
+        leader.step(world.now, "n3", SnapshotReply(epoch, leader.snapshot_index, offset, False))
+        leader.step(world.now, "n3", damaged)
+        assert chunks(leader, "n3") == [offset]
+    leader.step(world.now, "n3", CEpoch(epoch))  # it has restarted, and what it had is gone
+    leader.step(world.now, "n3", damaged)
+    assert chunks(leader, "n3") == [0]
+
+
+def chunks(leader: Consensus, to: str) -> list[int]:
+    """Where the parts of snapshots begin that a leader sends to a node now."""
+    messages = [each.message for each in sent(leader) if each.to == to]
+    return [message.offset for message in messages if isinstance(message, InstallSnapshot)]
 
 
 def appended(leader: Consensus, to: str) -> list[int]:
