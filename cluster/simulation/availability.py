@@ -33,6 +33,7 @@ WITNESS, WITNESS_KEY = "trial", "trial/served"
 #: Election timeouts: until a service must be back; for which a follower is away; for which the
 #: leader is watched once the follower is back.
 SERVED_WITHIN, AWAY_FOR, WATCHED_FOR = 20, 4, 3
+SLOW_DISK = "slow-disk"
 #: Times a trial must fail.
 TRIES = 2
 
@@ -43,8 +44,8 @@ def trials_for(world: World) -> tuple[str, ...]:
     if not _can_spare_leader(world):
         return ()
     promised = ["lost-leader"]
-    if world.config.check_quorum or world.config.prevote or not _former_members_run(world):
-        promised.append("slow-disk")
+    if not _stranger_deposes(world):
+        promised.append(SLOW_DISK)
     if world.config.check_quorum and world.config.prevote:
         promised.append("deaf-leader")
     if world.config.prevote:
@@ -62,8 +63,11 @@ def _can_spare_leader(world: World) -> bool:
     return not status.get("outgoing") and len(running) - (leader in running) > len(voters) // 2
 
 
-def _former_members_run(world: World) -> bool:
-    """Whether a node runs that the leader does not count among the members."""
+def _stranger_deposes(world: World) -> bool:
+    """Whether a node runs that the leader does not count among the members, and nothing keeps such
+    a one from deposing leaders."""
+    if world.config.check_quorum or world.config.prevote:
+        return False
     leader = world.leader()
     status = (world.status(leader) if leader is not None else None) or {}
     members = {*status.get("members", world.nodes), *status.get("learners", ())}
@@ -92,6 +96,8 @@ def hold_trial(world: World, name: str) -> str:
         world.run_for(_timeouts(world, 2))
         leader = world.leader()
         if leader is None or not _can_spare_leader(world):
+            return ""
+        if name == SLOW_DISK and _stranger_deposes(world):  # healing may have started one
             return ""
         said = _TRIALS[name](world, leader)
         heal(world)
@@ -179,6 +185,6 @@ def _leading(world: World, node: str) -> int:
 _TRIALS: dict[str, Callable[[World, str], str]] = {
     "lost-leader": _lost_leader,
     "deaf-leader": _deaf_leader,
-    "slow-disk": _slow_disk,
+    SLOW_DISK: _slow_disk,
     "rejoin": _rejoin,
 }

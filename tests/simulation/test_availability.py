@@ -66,6 +66,9 @@ def test_where_a_former_member_campaigns_a_leader_with_a_slow_disk_needs_protect
     assert world.run_until(lambda: asked.status != "", 5 * SECOND) and asked.status == "ok"
     assert world.run_until(lambda: world.leader() is not None, 5 * SECOND)
     assert ("slow-disk" in trials_for(world)) == check_quorum
+    world.crash(former)
+    assert "slow-disk" in trials_for(world)
+    assert hold_trial(world, "slow-disk") == "", "healing starts it again"
 
 
 def test_no_trial_where_the_voters_that_run_need_the_leader() -> None:
