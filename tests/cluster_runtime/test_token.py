@@ -95,7 +95,7 @@ def test_the_shell_client_takes_it_from_a_file_or_the_environment(tmp_path: Path
         assert "it has no token" in shell("get", "x")[1]
         assert shell("status", token=TOKEN)[0] == 0
         code, said = shell("status")
-        assert (code, "Authorization" in said) == (3, True)
+        assert (code, "--token-file" in said) == (3, True)
         code, said = shell("--token-file", "/nowhere", "get", "x")
         assert (code, said.count("\n")) == (254, 1)
 

@@ -90,6 +90,7 @@ def quick(words: list[str], run_dir: Path) -> list[str]:
         made += ["--no-report", "--store", "runs"]
     if words[1] == "explore":
         made += ["--duration", "2s"]
+        made += ["--seeds", "2"] * ("--seeds" not in words)
         made += ["-j", "1"] * ("-j" not in words)
     return made[1:]
 
