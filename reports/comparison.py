@@ -30,9 +30,9 @@ _FIGURES: dict[str, tuple[str, int]] = {
     "p99": ("p99, ms", 1),
     "longest_gap": ("longest gap, s", 2),
     "recovery": ("recovery, s", 2),
-    "messages": ("messages", 1),
-    "bytes": ("bytes", 0),
-    "syncs": ("syncs", 2),
+    "messages": ("messages/commit", 1),
+    "bytes": ("bytes/commit", 0),
+    "syncs": ("syncs/commit", 2),
     "round_trips": ("trips/write", 2),
     "read_round_trips": ("trips/read", 2),
 }

@@ -40,6 +40,7 @@ from harness.costs import costs_per_commit
 from harness.errors import UsageError
 from harness.runner import run
 from harness.spec import TestSpec
+from reports.comparison import _FIGURES as PAGE_FIGURES
 from reports.comparison import comparison_page, render_comparison
 
 BASE = TestSpec(env="sim", time_limit_s=3.0, no_report=True)
@@ -429,7 +430,7 @@ def test_the_page_shows_every_figure_and_what_could_not_be_judged(tmp_path: Path
     found["unjudged"] = ["raft: there is no recovery"]
     page = comparison_page(json.loads(msgspec.json.encode(found)))
     for each in COSTS:
-        assert f">{each.title}</th>" in page
+        assert f">{PAGE_FIGURES[each.name][0]}</th>" in page
     assert "0.00 – 0.00" in page and "raft: there is no recovery" in page
 
 
