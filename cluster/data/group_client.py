@@ -11,7 +11,7 @@ outcome. Outcomes are meant literally:
 
     ok        it happened, once; the value is the group's answer
     fail      it did not happen and never will: refused by the state machine, a read that found no
-              answer in time, or a write of which every copy sent was certainly refused
+              answer in time, or a write of which every copy sent was refused
     unknown   a write of which some copy may have been taken, and whose answer did not come in time
 
 A write goes under a number of a session of this client, and is sent again under the same number to
@@ -22,15 +22,13 @@ used again, under its next number, which also tells the group that the answer be
 
 The client remembers for each group who answered for its leader last. A redirect is followed at
 once, a few times in a row; a refusal (``retry``) is tried again after a jittered, growing delay; a
-member that is silent for ``attempt_ns`` is left for the next one.
+member that is silent for ``attempt_ns`` is left for the next one. Each copy of a write is an entry
+of the group's log; so the time doubles with each copy, and a slow group gets fewer and recovers.
 
 Invariants. Each token has exactly one outcome. A number of a session is used for one command. No
 answer to an earlier copy is taken for one to a later copy. A client's life has session names and
 tokens of copies of its own: a number used in an earlier life may have been used for something else,
 and an answer to it may still be under way.
-
-Each copy of a write is an entry of the group's log, so copies come at growing distances: a slow
-group gets fewer of them, and can recover.
 
 What breaks without it. A retried write happens twice (A28a, in the group); a write that was sent
 and not answered is called failed, and happens (A27d).

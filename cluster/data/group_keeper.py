@@ -19,7 +19,8 @@ Each may be done by two nodes that both believe to lead: nothing depends on it.
 
 Invariants. What is collected lies below every timestamp that a living transaction reads at. While a
 group and the one that decides are led and reach each other, an intent there outlives its decision
-by a bounded time (``cluster.simulation.intent_watch``).
+by a bounded time (``cluster.simulation.intent_watch``). A group is told to close, or to collect,
+once at a time: else a slow one would get more to do the slower it is.
 
 What breaks without it. A34b: versions are collected that a reader still needs. A42: orphans that
 no reader or writer meets stay.
@@ -125,8 +126,7 @@ class GroupKeeper:
                 self._tell_once(now_ns, group, Command(COLLECT, "", (below,)))
 
     def _tell_once(self, now_ns: int, group: str, command: Command) -> None:
-        """Tell a group, unless it has not answered the last command of this kind: a slow group
-        would get more work the slower it is."""
+        """Tell a group, unless it has not answered the last command of this kind."""
         telling = (group, command.op)
         if telling in self._telling:
             return

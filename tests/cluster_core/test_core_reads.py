@@ -7,6 +7,7 @@ from core_single import make_leader, raft, sent
 
 from cluster.channel.request_waiting_list import Waiter
 from cluster.config import MS
+from cluster.consensus.interface import Consensus
 from cluster.core.key_value import KeyValue
 from cluster.core.parts import ReplicaParts
 from cluster.core.pending_reads import PendingReads
@@ -22,7 +23,8 @@ from cluster.wire import (
 )
 
 
-def test_a_read_needs_a_round_sent_after_it() -> None:
+def reading() -> tuple[Consensus, Heartbeat]:
+    """A leader that was asked for read 7, and the round which it has sent for it."""
     core = raft()
     make_leader(core)
     core.persisted(1_000 * MS, core.node.writes.io_issued)
@@ -30,6 +32,11 @@ def test_a_read_needs_a_round_sent_after_it() -> None:
     core.ready()
     assert core.read(1_002 * MS, 7)
     beat = next(s.message for s in sent(core) if isinstance(s.message, Heartbeat))
+    return core, beat
+
+
+def test_a_read_needs_a_round_sent_after_it() -> None:
+    core, beat = reading()
     core.step(1_003 * MS, "n2", HeartbeatReply(1, beat.round - 1))
     assert core.ready().reads == [], "an answer to an earlier round proves nothing"
     core.step(1_004 * MS, "n2", HeartbeatReply(1, beat.round))
@@ -171,13 +178,7 @@ def test_pending_reads_run_at_their_index_each_measured_by_when_it_was_asked() -
 
 
 def test_a_round_confirms_reads_of_the_leader_and_of_followers_together() -> None:
-    core = raft()
-    make_leader(core)
-    core.persisted(1_000 * MS, core.node.writes.io_issued)
-    core.step(1_001 * MS, "n2", AppendReply(1, True, 1, 0))
-    core.ready()
-    assert core.read(1_002 * MS, 7)
-    beat = next(s.message for s in sent(core) if isinstance(s.message, Heartbeat))
+    core, beat = reading()
     core.step(1_003 * MS, "n2", HeartbeatReply(1, beat.round))
     assert core.ready().reads == [(7, 1)]
     assert core.read(1_004 * MS, 8)  # its round is under way while the next two arrive
