@@ -3,8 +3,10 @@
 Problem. A disk write and a message cost about the same for one command as for a hundred.
 
 Solution. Take what has gathered, up to a bound of entries and of bytes, as one append. There is no
-linger: a lone request goes at once, and the next batch forms while the last one syncs. Each command
-of a batch keeps its own index, its own waiter and its own answer.
+linger: a lone request goes at once, and the next batch forms while the last one is under way. Where
+a commit takes long, batches do not wait for each other: they follow one another through the
+pipeline, a few milliseconds apart. Each command of a batch keeps its own index, its own waiter and
+its own answer.
 
 Invariants. Order is kept. A batch has at least one element, however large. Nothing is answered
 because its batch was accepted: only because its own entry is committed.
@@ -20,19 +22,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cluster.config import MS
 from cluster.wire import Entry
 
+#: A batch waits for the one before it as long as so many rounds take, and no longer than this: then
+#: the way is long, and more batches must be on it.
+PATIENCE_ROUNDS, PATIENCE_NS = 4, 5 * MS
 #: What an entry costs on the wire besides its data.
 ENTRY_OVERHEAD_BYTES = 24
 
 
 class RequestBatch:
-    """What is promised to the clients of a batch."""
+    """When the next batch goes, and what is promised to its clients."""
+
+    __slots__ = ("_proposed_ns",)
+
+    def __init__(self) -> None:
+        #: when the last batch was proposed
+        self._proposed_ns = 0
 
     def answers_when_gathered(self) -> bool:
         """Decision: whether a client is answered when its update joins the next batch. It is not:
         the batch is in no log yet."""
         return False
+
+    def proposed(self, now_ns: int) -> None:
+        """A batch was proposed."""
+        self._proposed_ns = now_ns
+
+    def waits_until_ns(self, round_ns: int) -> int:
+        """Until when the next batch waits for the last one to be committed.
+
+        Args:
+            round_ns: how long it takes to hear from a quorum; 0 if that is not known.
+        """
+        return self._proposed_ns + min(PATIENCE_ROUNDS * round_ns, PATIENCE_NS)
 
 
 def batch_length(sizes: Sequence[int], *, entries_max: int, bytes_max: int) -> int:
