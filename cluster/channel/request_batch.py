@@ -3,10 +3,10 @@
 Problem. A disk write and a message cost about the same for one command as for a hundred.
 
 Solution. Take what has gathered, up to a bound of entries and of bytes, as one append. There is no
-linger: a lone request goes at once, and the next batch forms while the last one is under way. Where
-a commit takes long, batches do not wait for each other: they follow one another through the
-pipeline, a few milliseconds apart. Each command of a batch keeps its own index, its own waiter and
-its own answer.
+linger: a lone request goes at once, and the next batch forms while the last one syncs. Where many
+entries are under way, the next batch waits until it is as large, or they are committed: a batch
+costs the same for few as for many. Where commits take long it does not wait for them. Each command
+of a batch keeps its own index, its own waiter and its own answer.
 
 Invariants. Order is kept. A batch has at least one element, however large. Nothing is answered
 because its batch was accepted: only because its own entry is committed.
@@ -25,9 +25,10 @@ from collections.abc import Sequence
 from cluster.config import MS
 from cluster.wire import Entry
 
-#: A batch waits for the one before it as long as so many rounds take, and no longer than this: then
-#: the way is long, and more batches must be on it.
-PATIENCE_ROUNDS, PATIENCE_NS = 4, 5 * MS
+#: With fewer entries under way a batch goes at once, however small.
+MANY_UNDER_WAY = 8
+#: How long a small batch waits for those under way.
+PATIENCE_NS = 5 * MS
 #: What an entry costs on the wire besides its data.
 ENTRY_OVERHEAD_BYTES = 24
 
@@ -46,17 +47,19 @@ class RequestBatch:
         the batch is in no log yet."""
         return False
 
-    def proposed(self, now_ns: int) -> None:
-        """A batch was proposed."""
-        self._proposed_ns = now_ns
-
-    def waits_until_ns(self, round_ns: int) -> int:
-        """Until when the next batch waits for the last one to be committed.
+    def goes(self, now_ns: int, *, size: int, under_way: int) -> bool:
+        """Whether the next batch goes now; asked at each event.
 
         Args:
-            round_ns: how long it takes to hear from a quorum; 0 if that is not known.
+            now_ns: the time.
+            size: entries of the batch.
+            under_way: entries of earlier batches that are not committed.
         """
-        return self._proposed_ns + min(PATIENCE_ROUNDS * round_ns, PATIENCE_NS)
+        waits = under_way >= MANY_UNDER_WAY and size < under_way
+        if waits and now_ns - self._proposed_ns < PATIENCE_NS:
+            return False
+        self._proposed_ns = now_ns
+        return True
 
 
 def batch_length(sizes: Sequence[int], *, entries_max: int, bytes_max: int) -> int:

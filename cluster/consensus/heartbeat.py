@@ -57,11 +57,11 @@ class HeartbeatRounds:
         "_heard_ns",
         "_lease_void",
         "_node",
+        "_round_ns",
         "_unconfirmed",
         "confirmed",
         "confirmed_sent_ns",
         "due_ns",
-        "round_ns",
         "sent",
     )
 
@@ -77,7 +77,7 @@ class HeartbeatRounds:
         self._unconfirmed: deque[tuple[int, int]] = deque()
         self._lease_void = False
         #: how long rounds take from being sent to being confirmed, smoothed; 0 before there is one
-        self.round_ns = 0
+        self._round_ns = 0
         #: the latest round sent, and the latest a quorum has answered
         self.sent = self.confirmed = 0
         #: when the confirmed round was sent; -1 before there is one
@@ -143,7 +143,7 @@ class HeartbeatRounds:
     def late_after_ns(self) -> int:
         """How long a round may be unconfirmed before those are asked to whom it did not go."""
         interval_ns = self._config.heartbeat_ns
-        usual_ns = max(LATE_AFTER_ROUNDS * self.round_ns, interval_ns // LATE_AFTER_INTERVALS)
+        usual_ns = max(LATE_AFTER_ROUNDS * self._round_ns, interval_ns // LATE_AFTER_INTERVALS)
         return min(usual_ns, interval_ns)
 
     def answered(self, peer: NodeId, round: int) -> None:
@@ -167,7 +167,7 @@ class HeartbeatRounds:
     def measure(self, now_ns: int) -> None:
         """A round has just been confirmed: how long that took."""
         assert self.confirmed_sent_ns >= 0, "no round is confirmed"
-        self.round_ns += (now_ns - self.confirmed_sent_ns - self.round_ns) // 8
+        self._round_ns += (now_ns - self.confirmed_sent_ns - self._round_ns) // 8
 
     def _is_confirmed_lately(self, now_ns: int) -> bool:
         """Whether a round sent within two intervals is confirmed, so that those who answered it can

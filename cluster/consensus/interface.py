@@ -182,15 +182,9 @@ class Consensus:
         return not self.node.writes.entries_outstanding
 
     @property
-    def has_uncommitted(self) -> bool:
-        """Whether the log has entries that are not committed, as far as this node knows."""
-        return self.node.log.last_index > self.node.mark.index
-
-    @property
-    def round_ns(self) -> int:
-        """How long it takes this leader to hear from a quorum, smoothed; 0 if it does not know."""
-        serving = self.variant.serving
-        return serving.rounds.heartbeats.round_ns if serving is not None else 0
+    def uncommitted(self) -> int:
+        """How many entries of the log are not committed, as far as this node knows."""
+        return self.node.log.last_index - self.node.mark.index
 
     @property
     def handing_over(self) -> bool:

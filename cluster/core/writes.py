@@ -23,7 +23,7 @@ from __future__ import annotations
 import msgspec
 
 from cluster.channel.request_batch import RequestBatch
-from cluster.channel.request_waiting_list import NEVER_NS, RequestWaitingList, Waiter
+from cluster.channel.request_waiting_list import RequestWaitingList, Waiter
 from cluster.channel.singular_update_queue import SingularUpdateQueue
 from cluster.config import ClusterConfig
 from cluster.consensus.interface import Consensus
@@ -54,7 +54,6 @@ class Writes:
     __slots__ = (
         "_answers",
         "_batch",
-        "_batch_due_ns",
         "_config",
         "_consensus",
         "_pending",
@@ -78,18 +77,15 @@ class Writes:
         self._queue, self._waiting, self._batch = queue, waiting, batch
         self._config, self._consensus, self._state = config, consensus, state
         self._answers, self._pending = answers, pending
-        #: when the next batch goes, though the last one is not committed
-        self._batch_due_ns = NEVER_NS
 
     def __len__(self) -> int:
         return len(self._queue) + len(self._waiting)
 
     @property
     def deadline_ns(self) -> int:
-        """When the first write must be answered, or the next batch proposed, at the latest."""
+        """When the first write must be answered at the latest."""
         placed_ns, queued_ns = self._waiting.deadline_ns, self._queue.deadline_ns
-        earliest = placed_ns if placed_ns < queued_ns else queued_ns
-        return earliest if earliest < self._batch_due_ns else self._batch_due_ns
+        return placed_ns if placed_ns < queued_ns else queued_ns
 
     def take(self, waiter: Waiter, request: Request) -> None:
         """A well-formed write arrived."""
@@ -118,37 +114,28 @@ class Writes:
                 self._answers.give(waiter, ok(None))
 
     def propose(self, now_ns: int) -> None:
-        """Give the log what has gathered, unless an earlier batch is under way."""
-        self._batch_due_ns = NEVER_NS
+        """Give the log what has gathered, unless an earlier batch is to be waited for."""
         if not self._queue:
             return
-        if self._consensus.role != LEADER:
+        consensus, batch = self._consensus, self._batch
+        if consensus.role != LEADER:
             self._redirect_queue()
-        while self._queue and self._next_batch_goes(now_ns):
+        while (
+            self._queue
+            and consensus.accepts_batch
+            and batch.goes(now_ns, size=len(self._queue), under_way=consensus.uncommitted)
+        ):
             waiters, data = self._queue.take(
                 entries_max=self._config.batch_entries_max,
                 bytes_max=self._config.batch_bytes_max,
             )
-            placed = self._consensus.propose(now_ns, data)
+            placed = consensus.propose(now_ns, data)
             if placed is None:
                 self._answers.give_all(waiters, "retry", "leadership is being handed over")
                 continue
-            self._batch.proposed(now_ns)
             for index, waiter in enumerate(waiters, placed[0]):
                 if not self._waiting.add(index, placed[1], waiter):
                     self._answers.give(waiter, ok(None))
-
-    def _next_batch_goes(self, now_ns: int) -> bool:
-        """Whether the last batch is committed, or written here and long under way."""
-        consensus = self._consensus
-        if not consensus.accepts_batch:
-            return False
-        if consensus.has_uncommitted:
-            due_ns = self._batch.waits_until_ns(consensus.round_ns)
-            if now_ns < due_ns:
-                self._batch_due_ns = due_ns
-                return False
-        return True
 
     def _redirect_queue(self) -> None:
         for waiter in self._queue.drain():
