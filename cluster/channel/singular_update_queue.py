@@ -33,14 +33,15 @@ from cluster.wire import Command
 class SingularUpdateQueue:
     """Encoded updates that wait for their turn, each with the client that waits for it."""
 
-    __slots__ = ("_queue", "deadline_ns")
+    __slots__ = ("deadline_ns", "updates")
 
     def __init__(self) -> None:
-        self._queue: deque[tuple[Waiter, bytes]] = deque()
+        #: those that wait, in order; to be looked at
+        self.updates: deque[tuple[Waiter, bytes]] = deque()
         self.deadline_ns = NEVER_NS
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self.updates)
 
     def has_room(self, pending: int, pending_max: int) -> bool:
         """Whether one more request may wait, given how many do anywhere in the node."""
@@ -58,16 +59,16 @@ class SingularUpdateQueue:
 
     def put(self, waiter: Waiter, data: bytes) -> None:
         """Add an update at the end."""
-        self._queue.append((waiter, data))
+        self.updates.append((waiter, data))
         if waiter.deadline_ns < self.deadline_ns:
             self.deadline_ns = waiter.deadline_ns
 
     def take(self, *, entries_max: int, bytes_max: int) -> tuple[list[Waiter], list[bytes]]:
         """Take the next batch: the waiters, and the updates, in the same order."""
-        sizes = [len(data) for _waiter, data in islice(self._queue, entries_max)]
+        sizes = [len(data) for _waiter, data in islice(self.updates, entries_max)]
         count = batch_length(sizes, entries_max=entries_max, bytes_max=bytes_max)
-        taken = [self._queue.popleft() for _ in range(count)]
-        if not self._queue:
+        taken = [self.updates.popleft() for _ in range(count)]
+        if not self.updates:
             self.deadline_ns = NEVER_NS
         return [waiter for waiter, _ in taken], [data for _, data in taken]
 
@@ -86,9 +87,9 @@ class SingularUpdateQueue:
         self._keep(lambda waiter: waiter.connection != connection)
 
     def _keep(self, kept: Callable[[Waiter], bool]) -> list[Waiter]:
-        gone = [waiter for waiter, _ in self._queue if not kept(waiter)]
+        gone = [waiter for waiter, _ in self.updates if not kept(waiter)]
         if gone:
-            self._queue = deque(item for item in self._queue if kept(item[0]))
-        deadlines = (waiter.deadline_ns for waiter, _ in self._queue)
+            self.updates = deque(item for item in self.updates if kept(item[0]))
+        deadlines = (waiter.deadline_ns for waiter, _ in self.updates)
         self.deadline_ns = min(deadlines, default=NEVER_NS)
         return gone

@@ -71,7 +71,6 @@ class Acceptor:
         self._node, self._slots, self._repair = node, slots, node.repair
         self._clock, self._log, self._writes = node.clock, node.log, node.writes
         self._mark, self._snapshots, self._out = node.mark, node.snapshots, node.outbox
-        self._restored: Snapshot | None = None
         self._handlers: dict[type, Callable[[NodeId, Any], None]] = {
             Accept: self._on_accept,
             Heartbeat: self._on_heartbeat,
@@ -149,11 +148,6 @@ class Acceptor:
         """The proposer of the promised ballot sent one of ``FROM_LEADERS``."""
         self._handlers[type(message)](source, message)
         self._continue_repair(message.generation)
-
-    def take_restored(self) -> Snapshot | None:
-        """The snapshot that took the place of the state since the last call, if one did."""
-        restored, self._restored = self._restored, None
-        return restored
 
     def refuse(self, source: NodeId, message: Message) -> None:
         """Answer a message of a lower ballot, or one that only a leader can serve: the sender
@@ -245,6 +239,6 @@ class Acceptor:
             )
         self._snapshots.install(snapshot)
         self._mark.install(index)
-        self._restored = snapshot
+        self._out.restored = snapshot
         self._out.note("snapshot-installed", index=index, kept_log=held is not None)
         return self._writes.snapshot(snapshot, keep_from=index + 1, reset_log=held is None)

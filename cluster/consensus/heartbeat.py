@@ -118,15 +118,16 @@ class HeartbeatRounds:
         or if peers are not the other voters exactly: a change is under way, or there are learners.
         """
         peers = [peer for peer in self._answered if peer != self._node]
-        if len(peers) + 1 != len(electorate.voters) or electorate.joint:
+        voters = electorate.voters
+        if len(peers) + 1 != len(voters) or electorate.outgoing:
             return peers
         if not self._is_confirmed_lately(now_ns):
             return peers
         peers.sort(key=self._answered.__getitem__, reverse=True)  # stable: by the order of answers
         if askers:
             peers.sort(key=lambda peer: peer not in askers or self._answered[peer] < self.confirmed)
-        needed = electorate.quorum_of(electorate.voters) - 1
-        return [p for at, p in enumerate(peers) if at < needed or p in askers]
+        needed = electorate.quorum_of(voters) - 1
+        return peers[:needed] + [peer for peer in peers[needed:] if peer in askers]
 
     # -- rounds ------------------------------------------------------------------------------------
 

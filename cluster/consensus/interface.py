@@ -113,9 +113,6 @@ class Variant(Protocol):
     def change_members(self, now_ns: int, change: Change) -> Refusal | None:
         """As :meth:`Consensus.change_members`."""
 
-    def take_restored(self) -> Snapshot | None:
-        """The snapshot that took the place of the state since the last call, if one did."""
-
 
 class Consensus:
     """A node's part in agreeing on one log.
@@ -280,10 +277,12 @@ class Consensus:
 
     def ready(self) -> Ready:
         """Take everything that follows from the inputs so far."""
-        node = self.node
-        committed = node.take_committed()
-        restored = self.variant.take_restored()
-        return Ready(node.take_effects(), restored, committed, node.outbox.take_reads())
+        node, outbox = self.node, self.node.outbox
+        mark, restored = node.mark, outbox.restored
+        outbox.restored = None
+        committed = node.take_committed() if mark.delivered < mark.index else []
+        reads = outbox.take_reads() if outbox.reads else []
+        return Ready(node.take_effects(), restored, committed, reads)
 
 
 class ConsensusParts(Protocol):

@@ -302,7 +302,6 @@ class Following:
         self._clock, self._log, self._writes = node.clock, node.log, node.writes
         self._mark, self._membership = node.mark, node.membership
         self._snapshots, self._out = node.snapshots, node.outbox
-        self._restored: Snapshot | None = None
         self._handlers: dict[type, Callable[[NodeId, Any], bool]] = {
             AppendEntries: self._on_append,
             Heartbeat: self._on_heartbeat,
@@ -319,11 +318,6 @@ class Following:
         changed = self._handlers[type(message)](source, message)
         self.continue_repair()
         return changed
-
-    def take_restored(self) -> Snapshot | None:
-        """The snapshot that took the place of the state since the last call, if one did."""
-        restored, self._restored = self._restored, None
-        return restored
 
     def takes_old(self, message: Message) -> bool:
         """Whether a message of an earlier generation is taken all the same: the answer to PreVote,
@@ -477,6 +471,6 @@ class Following:
                 self._configuration_changed()
         self._snapshots.install(snapshot)
         self._mark.install(index)
-        self._restored = snapshot
+        self._out.restored = snapshot
         self._out.note("snapshot-installed", index=index, kept_log=agrees)
         return self._writes.snapshot(snapshot, keep_from=index + 1, reset_log=not agrees)

@@ -97,6 +97,7 @@ class LeaderRounds:
         self._send_to(asked)
         if len(electorate.voters) == 1:  # a lone voter needs no answer
             heartbeats.confirm(electorate)
+            self._serve(now_ns)
 
     def _ask_the_others(self) -> None:
         """The latest round is late: it goes to those too to whom it did not go."""
@@ -170,20 +171,18 @@ class LeaderRounds:
 
     def _serve(self, now_ns: int) -> None:
         """Serve the reads that are safe; send a round if the next one has none under way."""
-        outbox = self._node.outbox
-        while True:
-            safe = self._reads.take_safe(self.heartbeats.confirmed)
-            if not self._reads.has_remote:
-                outbox.reads += safe
-                safe = []
-            for token, index in safe:
-                if token >= 0:
-                    outbox.reads.append((token, index))
-                else:
-                    peer, id = self._reads.take_remote(token)
-                    outbox.send(peer, ReadIndexReply(self._generation, id, index))
-            if not self._reads.needs_round(self.heartbeats.sent):
-                return
+        outbox, reads = self._node.outbox, self._reads
+        safe = reads.take_safe(self.heartbeats.confirmed)
+        if not reads.has_remote:
+            outbox.reads += safe
+            safe = []
+        for token, index in safe:
+            if token >= 0:
+                outbox.reads.append((token, index))
+            else:
+                peer, id = reads.take_remote(token)
+                outbox.send(peer, ReadIndexReply(self._generation, id, index))
+        if reads.needs_round(self.heartbeats.sent):
             self._send_for_reads(now_ns)
 
     def end(self, generation: int) -> None:

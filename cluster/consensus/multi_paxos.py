@@ -72,7 +72,6 @@ from cluster.wire import (
     Promise,
     ReadIndexReply,
     Recovering,
-    Snapshot,
     TimeoutNow,
 )
 from cluster.wire import ReadIndex as ReadIndexRequest
@@ -262,10 +261,6 @@ class MultiPaxos:
             f"the members of a multi-paxos cluster are its founders, for ever: {change.kind} "
             f"{change.member} is not possible; raft can do it",
         )
-
-    def take_restored(self) -> Snapshot | None:
-        """The snapshot that took the place of the state since the last call, if one did."""
-        return self.acceptor.take_restored()
 
     # -- roles and elections -----------------------------------------------------------------------
 

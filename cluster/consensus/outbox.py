@@ -7,18 +7,20 @@ The parts of a core return decisions and messages; the core and its leadership p
 from __future__ import annotations
 
 from cluster.ports import Effect, NodeId, Note, Send
-from cluster.wire import Message
+from cluster.wire import Message, Snapshot
 
 
 class Outbox:
-    """Effects that are not writes, and reads whose index is known."""
+    """Effects that are not writes, reads whose index is known, and a state that was replaced."""
 
-    __slots__ = ("effects", "reads")
+    __slots__ = ("effects", "reads", "restored")
 
     def __init__(self) -> None:
         self.effects: list[Effect] = []
         #: (token, index) as in :class:`cluster.consensus.interface.Ready`
         self.reads: list[tuple[int, int]] = []
+        #: the snapshot that took the place of the state; None if none did
+        self.restored: Snapshot | None = None
 
     def send(self, to: NodeId, message: Message, *, after: int = 0) -> None:
         """Send a message once the write ``after`` is durable; 0 for at once."""
@@ -30,8 +32,6 @@ class Outbox:
 
     def take_reads(self) -> list[tuple[int, int]]:
         """The reads answered since the last call."""
-        if not self.reads:
-            return []
         reads = self.reads[:]
         self.reads.clear()
         return reads

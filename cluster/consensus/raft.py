@@ -72,7 +72,6 @@ from cluster.wire import (
     ReadIndexReply,
     Recovering,
     RequestVote,
-    Snapshot,
     TimeoutNow,
     VoteReply,
 )
@@ -253,10 +252,6 @@ class Raft:
         if self.serving is None:
             return Refusal("retry", f"{self.node.name} does not lead")
         return self.serving.change_members(now_ns, change)
-
-    def take_restored(self) -> Snapshot | None:
-        """The snapshot that took the place of the state since the last call, if one did."""
-        return self.following.take_restored()
 
     # -- roles and elections -----------------------------------------------------------------------
 

@@ -69,7 +69,7 @@ from cluster.consensus.state_transfer import StateTransfer
 from cluster.consensus.view_change import ViewChange
 from cluster.consensus.views import Views
 from cluster.ports import NodeId, Recovered, Rng
-from cluster.wire import Entry, Message, Snapshot, StartView
+from cluster.wire import Entry, Message, StartView
 
 #: A nonce is one of so many: that two lives of a replica draw the same is not to be expected.
 _NONCES = 1 << 62
@@ -245,10 +245,6 @@ class Viewstamped:
         voters = ", ".join(self._voters)
         why = f"the members of a viewstamped cluster do not change: they are {voters}"
         return Refusal("fail", why)
-
-    def take_restored(self) -> Snapshot | None:
-        """The snapshot that took the place of the state since the last call, if one did."""
-        return self._following.take_restored()
 
     # -- leading -----------------------------------------------------------------------------------
 

@@ -43,7 +43,6 @@ from cluster.wire import (
     Message,
     NewEpoch,
     NewLeader,
-    Snapshot,
     Truncate,
     UpToDate,
     ZabCommit,
@@ -175,10 +174,6 @@ class ZabFollowing:
     def refuse(self, source: NodeId, message: Message) -> None:
         """Answer what is out of date, or meant for a leader, with this node's epoch."""
         self._log.refuse(source, message)
-
-    def take_restored(self) -> Snapshot | None:
-        """The snapshot that took the place of the state since the last call, if one did."""
-        return self._log.take_restored()
 
     def _has_adopted(self) -> bool:
         return self._node.clock.adopted == self._node.clock.generation

@@ -53,7 +53,6 @@ from cluster.wire import (
     ReadIndex,
     ReadIndexReply,
     Recovering,
-    Snapshot,
     TimeoutNow,
     ZabVote,
 )
@@ -185,10 +184,6 @@ class ZabSides:
     def change_members(self, now_ns: int, change: Change) -> Refusal | None:
         """Refused: the configuration of this variant is the one it was founded with."""
         return Refusal("fail", "zab has a fixed configuration: members cannot be changed")
-
-    def take_restored(self) -> Snapshot | None:
-        """The snapshot that took the place of the state since the last call, if one did."""
-        return self.following.take_restored()
 
     # -- messages ----------------------------------------------------------------------------------
 

@@ -313,6 +313,12 @@ class LeaseClock:
         _, over_ns = self._due.get(lease, (0, now_ns))
         return max(0, int((over_ns - now_ns) / (1 + MARGIN)))
 
+    def is_idle(self, leads: int) -> bool:
+        """Whether there is no lease to measure, in the office that was measured in last."""
+        return (
+            self.deadline_ns == NEVER_NS and leads == self._led and not (leads and self._inherited)
+        )
+
     def rests(self, now_ns: int, leads: int) -> bool:
         """Whether :meth:`proposals` has nothing to propose and nothing to note.
 

@@ -58,6 +58,8 @@ class LeaseKeeper:
             Whether something was due.
         """
         leases, measure = self._state.machine.leases, self._measure
+        if not leases.fresh and measure.is_idle(leads):
+            return False
         measured_ns = measure.time_ns(self._clock)
         if leases.fresh:
             measure.begin(measured_ns, leases)

@@ -44,10 +44,11 @@ class PendingRead(msgspec.Struct, frozen=True):
 class PendingReads:
     """The reads a node has taken, by token."""
 
-    __slots__ = ("_named", "_next_token", "_reads", "_salt", "deadline_ns", "waited_seconds")
+    __slots__ = ("_named", "_next_token", "_salt", "deadline_ns", "reads", "waited_seconds")
 
     def __init__(self) -> None:
-        self._reads: dict[int, PendingRead] = {}
+        #: to be looked at
+        self.reads: dict[int, PendingRead] = {}
         self._named: list[tuple[int, int]] = []
         self._next_token = 1
         self._salt = 0
@@ -56,7 +57,7 @@ class PendingReads:
         self.waited_seconds = Histogram()
 
     def __len__(self) -> int:
-        return len(self._reads)
+        return len(self.reads)
 
     def read_may_run(self, index: int, applied: int) -> bool:
         """Decision: whether the state is as new as a read's index demands."""
@@ -75,21 +76,21 @@ class PendingReads:
 
     def add(self, token: int, waiter: Waiter, command: Command, asked_ns: int) -> None:
         """Wait for a token's index, asked for at this time."""
-        self._reads[token] = PendingRead(waiter, command, asked_ns)
+        self.reads[token] = PendingRead(waiter, command, asked_ns)
         if waiter.deadline_ns < self.deadline_ns:
             self.deadline_ns = waiter.deadline_ns
 
     def wait_for(self, index: int, waiter: Waiter, command: Command) -> None:
         """Wait until an index is applied that is known already."""
         token = self.next_token()
-        self._reads[token] = PendingRead(waiter, command)
+        self.reads[token] = PendingRead(waiter, command)
         self._named.append((index, token))
         self.deadline_ns = min(self.deadline_ns, waiter.deadline_ns)
 
     def name(self, named: list[tuple[int, int]]) -> list[Waiter]:
         """The consensus names indexes, as (token, index); the waiters of lost reads."""
         lost: list[Waiter] = []
-        reads, salt = self._reads, self._salt
+        reads, salt = self.reads, self._salt
         for token, index in named:
             if salt and token >= salt:
                 token -= salt
@@ -107,7 +108,7 @@ class PendingReads:
             return []
         later: list[tuple[int, int]] = []
         runnable: list[PendingRead] = []
-        reads, at, may_run = self._reads, -1, False
+        reads, at, may_run = self.reads, -1, False
         for index, token in self._named:
             if index != at:
                 at, may_run = index, self.read_may_run(index, applied)
@@ -135,13 +136,13 @@ class PendingReads:
         """Take the waiters whose time is up."""
         if now_ns < self.deadline_ns:
             return []
-        late = [t for t, read in self._reads.items() if read.waiter.deadline_ns <= now_ns]
-        gone = [self._reads.pop(token).waiter for token in late]
-        deadlines = (read.waiter.deadline_ns for read in self._reads.values())
+        late = [t for t, read in self.reads.items() if read.waiter.deadline_ns <= now_ns]
+        gone = [self.reads.pop(token).waiter for token in late]
+        deadlines = (read.waiter.deadline_ns for read in self.reads.values())
         self.deadline_ns = min(deadlines, default=NEVER_NS)
         return gone
 
     def disconnect(self, connection: int) -> None:
         """Forget the reads of a connection that is gone."""
-        for token in [t for t, r in self._reads.items() if r.waiter.connection == connection]:
-            del self._reads[token]
+        for token in [t for t, r in self.reads.items() if r.waiter.connection == connection]:
+            del self.reads[token]

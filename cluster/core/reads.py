@@ -138,7 +138,7 @@ class Reads:
             named: indexes named by the consensus, as (token, index); index 0 means that the read
                 cannot be served here any more.
         """
-        if self._waiting:
+        if self._waiting.reads:
             for waiter in self._waiting.name(named):
                 self._answers.redirect(waiter)
             asked_ns = -1
@@ -148,7 +148,7 @@ class Reads:
                 self._answers.give(read.waiter, self._answer(read.command))
             if asked_ns >= 0:
                 self._modes.confirmed(asked_ns)
-        if self._watches:
+        if self._watches.watches:
             values = self._state.machine.watched
             for waiter, answer in self._watches.notice(values, self._watched_to):
                 self._answers.give(waiter, answer)

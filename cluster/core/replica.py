@@ -54,9 +54,11 @@ from cluster.core.replicated_state import ReplicatedState
 from cluster.core.state_watch import WATCH
 from cluster.core.writes import Writes
 from cluster.measures import Measures
-from cluster.ports import Clock, Effect, NodeId, Recovered, Rng, SetTimer
+from cluster.ports import Clock, Effect, NodeId, Recovered, Rng, Send, SetTimer
 from cluster.wire import Message, RegisterMessage, Request, Snapshot
 
+#: So many entries take longer to apply than a thread that waits for the interpreter costs.
+STEP_ENTRIES = 4
 #: The step of an input in which all is answered, and the state is looked after.
 SERVED = "served"
 
@@ -133,6 +135,8 @@ class Replica:
         )
         self._led = 0
         self._timer_ns = 0
+        #: no snapshot is due below this index
+        self._snapshot_from = 0
         #: the step of the last input that :meth:`more` is to do; None if all are done
         self.unfinished: Ready | str | None = None
 
@@ -262,15 +266,18 @@ class Replica:
     def _settle(self, now_ns: int) -> list[Effect]:
         """Carry everything through that an input made possible; the effects, writes first.
 
-        In steps, the writes and messages come alone: the disk and the peers can work meanwhile.
+        In steps, messages come alone, so that the peers can work meanwhile; with writes only if
+        there is much to apply: a disk that is given work interrupts the node.
         """
         assert self.unfinished is None, f"{self.node} has not applied what it committed"
         self._writes.propose(now_ns)
         ready = self.consensus.ready()
         effects = ready.effects
         if effects and self.in_steps:
-            self.unfinished = ready
-            return effects
+            much = len(ready.committed) >= STEP_ENTRIES
+            if much or type(effects[0]) is Send:
+                self.unfinished = ready
+                return effects
         effects += self._serve(now_ns, ready)
         return effects
 
@@ -302,7 +309,7 @@ class Replica:
 
     def _look_after(self, now_ns: int) -> list[Effect]:
         """Snapshots, leases, leadership and the timer; the effects."""
-        consensus, variant = self.consensus, self.consensus.variant
+        consensus, variant, mark = self.consensus, self.consensus.variant, self.consensus.node.mark
         effects: list[Effect] = []
         while True:
             #: the generation this node leads; 0 if it does not
@@ -312,8 +319,8 @@ class Replica:
             ready = consensus.ready()
             effects += ready.effects
             self._apply(now_ns, ready)
-        applied, committed = self.state.applied, consensus.high_water_mark
-        assert applied <= committed, f"{self.node} has applied {applied} of {committed} committed"
+        applied = self.state.applied
+        assert applied <= mark.index, f"{self.node} has applied {applied} of {mark.index} committed"
         if leads != self._led:
             self._notice_leadership(leads)
         self._members.finish_transfers()
@@ -348,9 +355,13 @@ class Replica:
 
     def _maybe_snapshot(self) -> bool:
         """Take a snapshot when enough was applied since the last; whether one was taken."""
+        applied = self.state.applied
+        if applied < self._snapshot_from:
+            return False
         consensus = self.consensus
-        before, applied = consensus.node.snapshots.index, self.state.applied
-        if applied - before < self.config.snapshot_entries:
+        before = consensus.node.snapshots.index
+        self._snapshot_from = before + self.config.snapshot_entries
+        if applied < self._snapshot_from:
             return False
         members = self.configuration.nodes
         rank = members.index(self.node) if self.node in members else 0

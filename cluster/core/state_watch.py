@@ -120,10 +120,11 @@ class Watcher:
 class StateWatch:
     """The watches that wait at one node."""
 
-    __slots__ = ("_seen", "_watches", "deadline_ns", "slow")
+    __slots__ = ("_seen", "deadline_ns", "slow", "watches")
 
     def __init__(self) -> None:
-        self._watches: list[Watch] = []
+        #: to be looked at
+        self.watches: list[Watch] = []
         #: up to this revision, waiting watches have seen all changes
         self._seen = 0
         self.deadline_ns = NEVER_NS
@@ -132,7 +133,7 @@ class StateWatch:
         self.slow = 0
 
     def __len__(self) -> int:
-        return len(self._watches)
+        return len(self.watches)
 
     def reaches(self, applied: int, appended: int) -> int:
         """Decision: up to which index of its log a node tells watches that they know everything:
@@ -167,13 +168,13 @@ class StateWatch:
         )
         answer = self._answer(watch, values, applied)
         if answer is None:
-            self._watches.append(watch)
+            self.watches.append(watch)
             self.deadline_ns = min(self.deadline_ns, waiter.deadline_ns)
         return answer
 
     def notice(self, values: VersionedValues, applied: int) -> Iterator[tuple[Waiter, Answer]]:
         """The state has advanced: the watches that have something to tell, and what."""
-        if not self._watches or values.newest <= self._seen:
+        if not self.watches or values.newest <= self._seen:
             self._seen = applied
             return
         try:
@@ -181,13 +182,13 @@ class StateWatch:
         except Compacted:  # a snapshot replaced the state: every watch looks for itself
             changed = []
         self._seen = applied
-        for watch in list(self._watches):
+        for watch in list(self.watches):
             below = watch.after < values.floor
             if not (below or not changed or any(map(watch.concerns, changed))):
                 continue
             answer = self._answer(watch, values, applied)
             if answer is not None:
-                self._watches.remove(watch)
+                self.watches.remove(watch)
                 yield watch.waiter, answer
 
     def _answer(self, watch: Watch, values: VersionedValues, applied: int) -> Answer | None:
@@ -229,9 +230,9 @@ class StateWatch:
         """Take the watches whose time is up; the answer has no events."""
         if now_ns < self.deadline_ns:
             return []
-        late = [watch for watch in self._watches if watch.waiter.deadline_ns <= now_ns]
-        self._watches = [watch for watch in self._watches if watch.waiter.deadline_ns > now_ns]
-        deadlines = (watch.waiter.deadline_ns for watch in self._watches)
+        late = [watch for watch in self.watches if watch.waiter.deadline_ns <= now_ns]
+        self.watches = [watch for watch in self.watches if watch.waiter.deadline_ns > now_ns]
+        deadlines = (watch.waiter.deadline_ns for watch in self.watches)
         self.deadline_ns = min(deadlines, default=NEVER_NS)
         return [
             (watch.waiter, ok({"events": [], "revision": self.complete_up_to(watch, applied)}))
@@ -240,7 +241,7 @@ class StateWatch:
 
     def disconnect(self, connection: int) -> None:
         """Forget the watches of a connection that is gone."""
-        self._watches = [w for w in self._watches if w.waiter.connection != connection]
+        self.watches = [w for w in self.watches if w.waiter.connection != connection]
 
 
 def _event(key: str, version: Version) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class Writes:
 
     def propose(self, now_ns: int) -> None:
         """Give the log what has gathered, unless an earlier batch is to be waited for."""
-        if not self._queue:
+        if not self._queue.updates:
             return
         consensus, batch = self._consensus, self._batch
         if consensus.role != LEADER:

@@ -181,6 +181,8 @@ class CoreHost:
         return took_s
 
     def _carry_out(self, effects: list[Effect]) -> None:
+        if not effects:
+            return
         try:
             timer_ns = self._gate.carry_out(effects)
             writes = self._gate.take()
