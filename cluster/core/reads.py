@@ -141,11 +141,11 @@ class Reads:
         if self._waiting.reads:
             for waiter in self._waiting.name(named):
                 self._answers.redirect(waiter)
-            asked_ns = -1
+            asked_ns, give = -1, self._answers.give
             for read in self._waiting.take_runnable(now_ns, self._state.applied):
                 if read.asked_ns > asked_ns:
                     asked_ns = read.asked_ns
-                self._answers.give(read.waiter, self._answer(read.command))
+                give(read.waiter, self._answer(read.command))
             if asked_ns >= 0:
                 self._modes.confirmed(asked_ns)
         if self._watches.watches:

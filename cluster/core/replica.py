@@ -51,6 +51,7 @@ from cluster.core.parts import ReplicaParts
 from cluster.core.pending_requests import PendingRequests
 from cluster.core.reads import Reads
 from cluster.core.replicated_state import ReplicatedState
+from cluster.core.snapshot_keeper import SnapshotKeeper
 from cluster.core.state_watch import WATCH
 from cluster.core.writes import Writes
 from cluster.measures import Measures
@@ -130,13 +131,12 @@ class Replica:
             pending=pending,
         )
         pending.hold(self._writes, self._members, self._reads)
+        self._snapshots = SnapshotKeeper(node, config=config, consensus=consensus, state=state)
         self._leases = LeaseKeeper(
             self._clock, measure=parts.lease_clock(), consensus=consensus, state=state
         )
         self._led = 0
         self._timer_ns = 0
-        #: no snapshot is due below this index
-        self._snapshot_from = 0
         #: the step of the last input that :meth:`more` is to do; None if all are done
         self.unfinished: Ready | str | None = None
 
@@ -307,6 +307,10 @@ class Replica:
             self._writes.applied(entry, answer)
         self._reads.serve(now_ns, ready.reads)
 
+    def _restore(self, snapshot: Snapshot) -> None:
+        self.state.restore(snapshot)
+        self._answers.note("state-restored", index=snapshot.index)
+
     def _look_after(self, now_ns: int) -> list[Effect]:
         """Snapshots, leases, leadership and the timer; the effects."""
         consensus, variant, mark = self.consensus, self.consensus.variant, self.consensus.node.mark
@@ -314,7 +318,7 @@ class Replica:
         while True:
             #: the generation this node leads; 0 if it does not
             leads = variant.node.clock.generation if variant.role == LEADER else 0
-            if not self._maybe_snapshot() and not self._leases.keep(now_ns, leads):
+            if not self._snapshots.keep() and not self._leases.keep(now_ns, leads):
                 break
             ready = consensus.ready()
             effects += ready.effects
@@ -350,29 +354,6 @@ class Replica:
             return None
         self._timer_ns = wanted_ns
         return SetTimer(wanted_ns)
-
-    # -- snapshots ---------------------------------------------------------------------------------
-
-    def _maybe_snapshot(self) -> bool:
-        """Take a snapshot when enough was applied since the last; whether one was taken."""
-        applied = self.state.applied
-        if applied < self._snapshot_from:
-            return False
-        consensus = self.consensus
-        before = consensus.node.snapshots.index
-        self._snapshot_from = before + self.config.snapshot_entries
-        if applied < self._snapshot_from:
-            return False
-        members = self.configuration.nodes
-        rank = members.index(self.node) if self.node in members else 0
-        if not self.state.worth_a_snapshot(rank, max(1, len(members))):
-            return False
-        consensus.compact(applied, self.state.encode())
-        return consensus.snapshot_index > before
-
-    def _restore(self, snapshot: Snapshot) -> None:
-        self.state.restore(snapshot)
-        self._answers.note("state-restored", index=snapshot.index)
 
 
 __all__ = ["Replica", "ReplicaParts"]

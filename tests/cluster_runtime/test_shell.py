@@ -544,4 +544,4 @@ def test_what_comes_first_of_a_core_in_steps_has_left_when_it_does_the_rest() ->
     rest = ["more", ("answer", 7, 70), "turn", ("persist", 2)]
     assert outside.left == first + rest
     host.persisted(1)  # an acknowledgement does not wait for what the core makes of it
-    assert outside.left[7:] == [("send", "n3", frame), "turn", "persisted", "turn"]
+    assert outside.left[7:] == [("send", "n3", frame), "turn", "persisted"]
