@@ -5,7 +5,7 @@ a user writes in a test file. Each further capability of a DB is an *ability*: o
 below, each with one method or attribute, asked with ``isinstance``. So a DB has an ability if it
 has the method: :class:`Logs`, :class:`Primaries`, :class:`Generations`, :class:`Assumes`,
 :class:`Claims`, :class:`ReadsWithin`, :class:`Recovers`, :class:`PausesClients`,
-:class:`Membership`, :class:`Members`,
+:class:`Membership`, :class:`Members`, :class:`ReplacesMembers`,
 :class:`Partitions`, :class:`ClusterSetup`, :class:`Timed`, :class:`Stops` and, for what it runs
 with,
 :class:`BringsClient`, :class:`Operations`, :class:`RunsIn`, :class:`NeedsImage`, :class:`Refuses`.
@@ -272,6 +272,20 @@ class Members(Protocol):
 
     async def members(self, nodes: Sequence[Node]) -> Collection[str]:
         """Names of the members; empty if no node can say."""
+        ...
+
+
+@runtime_checkable
+class ReplacesMembers(Protocol):
+    """Can have a node with a damaged disk, which refuses to start, come back as another member: what
+    an operator does. See :mod:`harness.nemesis.damaged_nodes`."""
+
+    async def replace_member(self, node: Node, refused: str) -> str:
+        """Have the node's member leave and the node join with an empty disk; the new member's id.
+
+        ``refused`` is what the node said when it did not start. SetupError says why that is no
+        reason to replace it, or that it was not done in time.
+        """
         ...
 
 
