@@ -32,8 +32,10 @@ from harness.errors import SetupError
 REQUEST_S, ATTEMPT_S = 1.5, 0.3
 #: Attempts to have a learner counted, and the time between two: it must catch up first.
 PROMOTE_TRIES, PROMOTE_EVERY_S = 5, 0.2
-#: Attempts to bring a node back when everything else is healed, and to have a dead member leave.
+#: Attempts to bring a node back when everything else is healed.
 BACK_TRIES = 8
+#: Attempts to have a dead member leave: other faults, which may be in the way, wait meanwhile.
+LEAVE_TRIES = 4
 #: The roles whose members change.
 CHANGING = ("core", "leaderless")
 #: What a node says that lost what it promised, before file and offset.
@@ -161,7 +163,7 @@ class ReferenceMembers:
     async def _until_left(self, node: Node, member: str) -> None:
         """Have a dead member leave: the others must notice first that it is dead."""
         said = ""
-        for _ in range(BACK_TRIES):
+        for _ in range(LEAVE_TRIES):
             try:
                 found = await self._known(node)
                 if member not in (*found["voters"], *found["learners"], *found["outgoing"]):

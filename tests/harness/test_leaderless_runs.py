@@ -58,6 +58,23 @@ def test_nothing_acknowledged_is_lost_as_members_come_and_go(tmp_path: Path, wor
     assert any(fault["evidence"].get("bit") for fault in left), "no member left"
 
 
+@pytest.mark.parametrize("workload", ["siblings", "set"])
+def test_a_node_whose_disk_lost_its_tail_comes_back_as_another_member(
+    tmp_path: Path, workload: str
+) -> None:
+    done = outcome(tmp_path, workload, "disk-lost-tail", nodes=["n1", "n2", "n3", "n4", "n5"])
+    assert done.verdict.name == "VALID", done.sentence
+    told = json.loads((done.run_dir / "results.json").read_text())
+    proofs = [each["evidence"] for each in told["faults"] if each["evidence"].get("bit")]
+    assert proofs and all(each["replaced"] and "away" not in each for each in proofs)
+    hit = {name for each in told["faults"] for name in each["nodes"]}
+    for name in hit:
+        said = f"{name} refused to start from its damaged disk, and was replaced by {name}~2"
+        assert any(note.startswith(said) for note in told["evidence"]["notes"])
+    for proof in proofs:  # a key lives on three of the five: two damaged disks may be a quorum
+        assert len(proof["replaced"]) == 1
+
+
 def test_asking_one_node_is_stale_and_loses_nothing_in_the_end(tmp_path: Path) -> None:
     one = {"consistency": "one"}
     done = outcome(tmp_path / "a", "set", "partition", db_options=one)
