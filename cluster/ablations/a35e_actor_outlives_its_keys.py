@@ -1,8 +1,8 @@
 """A35e: a node that forgot keys which it gave away writes on under the name that they know.
 
-A node that is no replica of a key any more forgets it, and with it how many writes of the key it has
-made. If it becomes a replica again, and takes a write before it has fetched the key, it counts from
-one again. Others know this number, as that of the write it made then.
+A node that is no replica of a key any more forgets it, and with it how many writes of the key it
+has made. If it becomes a replica again, and takes a write before it has fetched the key, it counts
+from one again. Others know this number, as that of the write it made then.
 """
 
 from __future__ import annotations

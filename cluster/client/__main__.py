@@ -17,7 +17,7 @@
     python -m cluster.client --nodes ... data run 'read x' 'append log 7' (role data: partitions)
     python -m cluster.client --nodes ... partitions
     python -m cluster.client --nodes ... put x 7 --context 9192af6e31... (role leaderless: of a get)
-    python -m cluster.client --nodes ... set-add tags red                 (also set-remove, set-read)
+    python -m cluster.client --nodes ... set-add tags red                (also set-remove, set-read)
     python -m cluster.client --nodes ... counter-add hits 5               (also counter-read)
     python -m cluster.client --admin 127.0.0.1:8001 hash
     python -m cluster.client --admin 127.0.0.1:8001 status

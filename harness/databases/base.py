@@ -277,8 +277,8 @@ class Members(Protocol):
 
 @runtime_checkable
 class ReplacesMembers(Protocol):
-    """Can have a node with a damaged disk, which refuses to start, come back as another member: what
-    an operator does. See :mod:`harness.nemesis.damaged_nodes`."""
+    """Can have a node with a damaged disk, which refuses to start, come back as another member:
+    what an operator does. See :mod:`harness.nemesis.damaged_nodes`."""
 
     async def replace_member(self, node: Node, refused: str) -> str:
         """Have the node's member leave and the node join with an empty disk; the new member's id.

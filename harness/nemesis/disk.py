@@ -105,7 +105,7 @@ class Disk(Planner):
         grown = any(_grew(before.get(node, {}), _counts(proof)) for node, proof in proofs.items())
         felt = any(proof.get("felt") for proof in proofs.values())
         bit = bool(injection.evidence.get("bit") or healing.stopped or grown or felt)
-        found = {"bit": bit, "healed": proofs, "stopped_itself": healing.stopped}
+        found: dict[str, Any] = {"bit": bit, "healed": proofs, "stopped_itself": healing.stopped}
         found |= evidence_of(healing.comebacks)
         if healing.refused:
             found["refused_to_start"] = found.get("refused_to_start", {}) | healing.refused
@@ -135,9 +135,7 @@ class Disk(Planner):
         found = {node: await come_back(context.env, context.db, node) for node in nodes}
         return {**injection.evidence, **evidence_of(found)}
 
-    async def _heal_one(
-        self, context: Context, plan: Plan, node: str, healing: _Healing
-    ) -> None:
+    async def _heal_one(self, context: Context, plan: Plan, node: str, healing: _Healing) -> None:
         env: Any = context.env
         was_alive = await env.alive(node)
         if not was_alive:

@@ -117,7 +117,7 @@ def test_each_node_of_role_leaderless_is_replaced_in_turn_and_nothing_is_lost() 
     """After the third nobody has the id of its name, and each joins through the others all the
     same. What was acknowledged by a damaged node and one other is there at the end."""
     world = World(seed=3, role="leaderless")
-    env = SimEnvironment(world, run_dir=Path("unused"))
+    env: Any = SimEnvironment(world, run_dir=Path("unused"))
     db = Reference(role="leaderless", objects="set")
     (made,) = compose("disk-lost-tail")
 
