@@ -136,3 +136,28 @@ def test_what_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
         outcome(tmp_path, workload, *nemesis, db_options=options)
+
+
+@pytest.mark.parametrize("workload", ["append", "register,mixed"])
+def test_random_profiles_have_one_load_of_clients_and_no_other(workload: str) -> None:
+    from harness.campaign.explore import job_of
+
+    with pytest.raises(UsageError, match="role leaderless, whose clients use siblings, sets and"):
+        job_of(role="leaderless", workload=workload)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"config": 1}, "--env-option config has no effect here; use the --db-option of each"),
+        ({"consensus": "zab"}, "--env-option consensus has no effect here; use --consensus"),
+        ({"role": "data"}, "--env-option role has no effect here; use --db-option role"),
+        ({"ablate": "A30"}, "--env-option ablate has no effect here; use --ablate"),
+        ({"check_invariants": "maybe"}, "check_invariants is 'maybe'; it should be true or false"),
+    ],
+)
+def test_options_that_another_one_says_are_refused(
+    tmp_path: Path, option: dict[str, object], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        outcome(tmp_path, "siblings", env_options=option)
