@@ -29,6 +29,9 @@ import msgspec
 from harness.environments.base import Node
 from harness.errors import UsageError
 
+#: Of so many kinds of objects a refusal names the workloads, too.
+KINDS_FEW = 5
+
 
 class Outcome(msgspec.Struct, frozen=True):
     """How an operation ended: ``type`` is ``ok``, ``fail`` or ``info``."""
@@ -398,6 +401,18 @@ def operations_of(
     if objects not in table:
         raise UsageError(
             f"the workload works on objects of the kind {objects!r}, which {database} does not "
-            f"offer; it has: {', '.join(sorted(table))}" + (elsewhere and f"; {elsewhere}")
+            f"offer; it has: {', '.join(sorted(table))}{_workloads_on(table)}"
+            + (elsewhere and f"; {elsewhere}")
         )
     return frozenset(table[objects])
+
+
+def _workloads_on(kinds: Collection[str]) -> str:
+    """The workloads on kinds of objects, as a part of a sentence; "" if there are many, or none."""
+    from harness import registry
+
+    if len(kinds) > KINDS_FEW:
+        return ""
+    every = registry.table("workload")
+    names = [name for name in every if registry.find("workload", name)().objects in kinds]
+    return f" (--workload {' or '.join(sorted(names))})" if names else ""

@@ -118,7 +118,8 @@ def test_the_report_says_which_write_won_over_a_lost_one_and_why(tmp_path: Path)
             {},
             (),
             "'register', which role leaderless of the reference cluster does not "
-            "offer; it has: counter, set, siblings; --db-option versions=lww",
+            r"offer; it has: counter, set, siblings \(--workload counter or set or siblings\); "
+            "--db-option versions=lww",
         ),
         ("set", {"versions": "lww-wall"}, (), "'set', which .* --db-option versions=dotted has"),
         ("set", {"role": "leaderles"}, (), "no role 'leaderles'; did you mean 'leaderless'"),
