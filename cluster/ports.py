@@ -195,26 +195,25 @@ class Core(Protocol):
         """Hex digest of the applied state: equal on all nodes at an equal applied index above 0."""
 
 
-#: So many entries take longer to apply than a step more costs.
-STEP_ENTRIES = 4
-
-
 @runtime_checkable
 class InSteps(Protocol):
-    """A core that can give writes and messages before it applies what is committed.
+    """A core that can give the effects of an input in steps: its writes and messages, then its
+    answers to clients, then what is left.
 
-    A host that sets ``step_entries`` asks for :meth:`more` after each input, before the next.
+    What leaves first need not wait for the work behind what leaves later: the disk, the peers and
+    the clients can begin. A host that sets ``in_steps`` asks for :meth:`more` after each input,
+    until nothing is unfinished, before the next input.
     """
 
-    #: fewest committed entries of an input that are applied in a step of their own; 0 for never
-    step_entries: int
+    #: whether to work in steps
+    in_steps: bool
 
     @property
     def unfinished(self) -> object:
         """None if nothing is left to do of the last input."""
 
     def more(self, now_ns: int) -> list[Effect]:
-        """Do what is left of the last input."""
+        """Do the next step of the last input."""
 
 
 class Rng(Protocol):

@@ -3,7 +3,9 @@
 Problem. A disk write and a message cost about the same for one command as for a hundred.
 
 Solution. Take what has gathered, up to a bound of entries and of bytes, as one append. There is no
-linger: a lone request goes at once, and the next batch forms while the last one syncs. Each command
+linger: a lone request goes at once, and the next batch forms while the last one syncs. Where many
+entries are under way, the next batch waits until it is as large, or they are committed: a batch
+costs the same for few as for many. Where commits take long it does not wait for them. Each command
 of a batch keeps its own index, its own waiter and its own answer.
 
 Invariants. Order is kept. A batch has at least one element, however large. Nothing is answered
@@ -20,19 +22,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cluster.config import MS
 from cluster.wire import Entry
 
+#: With fewer entries under way a batch goes at once, however small.
+MANY_UNDER_WAY = 8
+#: How long a small batch waits for those under way.
+PATIENCE_NS = 5 * MS
 #: What an entry costs on the wire besides its data.
 ENTRY_OVERHEAD_BYTES = 24
 
 
 class RequestBatch:
-    """What is promised to the clients of a batch."""
+    """When the next batch goes, and what is promised to its clients."""
+
+    __slots__ = ("_proposed_ns",)
+
+    def __init__(self) -> None:
+        #: when the last batch was proposed
+        self._proposed_ns = 0
 
     def answers_when_gathered(self) -> bool:
         """Decision: whether a client is answered when its update joins the next batch. It is not:
         the batch is in no log yet."""
         return False
+
+    def goes(self, now_ns: int, *, size: int, under_way: int) -> bool:
+        """Whether the next batch goes now; asked at each event.
+
+        Args:
+            now_ns: the time.
+            size: entries of the batch.
+            under_way: entries of earlier batches that are not committed.
+        """
+        waits = under_way >= MANY_UNDER_WAY and size < under_way
+        if waits and now_ns - self._proposed_ns < PATIENCE_NS:
+            return False
+        self._proposed_ns = now_ns
+        return True
 
 
 def batch_length(sizes: Sequence[int], *, entries_max: int, bytes_max: int) -> int:

@@ -182,6 +182,11 @@ class Consensus:
         return not self.node.writes.entries_outstanding
 
     @property
+    def uncommitted(self) -> int:
+        """How many entries of the log are not committed, as far as this node knows."""
+        return self.node.log.last_index - self.node.mark.index
+
+    @property
     def handing_over(self) -> bool:
         """Whether this node leads and is handing leadership over."""
         serving = self.variant.serving

@@ -95,7 +95,8 @@ class LeaderRounds:
         self._asked = asked
         self._late_ns = now_ns + heartbeats.late_after_ns if to_some else NEVER_NS
         self._send_to(asked)
-        heartbeats.confirm(electorate)  # a lone voter needs no answer
+        if len(electorate.voters) == 1:  # a lone voter needs no answer
+            heartbeats.confirm(electorate)
 
     def _ask_the_others(self) -> None:
         """The latest round is late: it goes to those too to whom it did not go."""

@@ -57,6 +57,9 @@ from cluster.measures import Measures
 from cluster.ports import Clock, Effect, NodeId, Recovered, Rng, SetTimer
 from cluster.wire import Message, RegisterMessage, Request, Snapshot
 
+#: The step of an input in which all is answered, and the state is looked after.
+SERVED = "served"
+
 
 class Replica:
     """A node of the core.
@@ -88,7 +91,7 @@ class Replica:
             node_id, members, config=self.config, rng=rng
         )
         #: see :class:`cluster.ports.InSteps`
-        self.step_entries = 0
+        self.in_steps = False
         self._reset()
 
     def _reset(self) -> None:
@@ -130,8 +133,8 @@ class Replica:
         )
         self._led = 0
         self._timer_ns = 0
-        #: what the last input has committed, which :meth:`more` applies; None if that is done
-        self.unfinished: Ready | None = None
+        #: the step of the last input that :meth:`more` is to do; None if all are done
+        self.unfinished: Ready | str | None = None
 
     # -- what others may look at -------------------------------------------------------------------
 
@@ -259,40 +262,56 @@ class Replica:
     def _settle(self, now_ns: int) -> list[Effect]:
         """Carry everything through that an input made possible; the effects, writes first.
 
-        In steps, the writes and messages come alone if there is much to apply: the disk and the
-        peers can work meanwhile.
+        In steps, the writes and messages come alone: the disk and the peers can work meanwhile.
         """
         assert self.unfinished is None, f"{self.node} has not applied what it committed"
         self._writes.propose(now_ns)
         ready = self.consensus.ready()
-        if ready.effects and 0 < self.step_entries <= len(ready.committed):
+        effects = ready.effects
+        if effects and self.in_steps:
             self.unfinished = ready
-            return ready.effects
-        return self._finish(now_ns, ready, ready.effects)
+            return effects
+        effects += self._serve(now_ns, ready)
+        return effects
 
     def more(self, now_ns: int) -> list[Effect]:
-        """In steps: apply what the last input committed. To be called before the next input."""
-        ready, self.unfinished = self.unfinished, None
-        return self._finish(now_ns, ready, []) if ready is not None else []
+        """In steps: the next step of the last input. To be called before the next input."""
+        step, self.unfinished = self.unfinished, None
+        if step is None:
+            return []
+        return self._serve(now_ns, step) if isinstance(step, Ready) else self._look_after(now_ns)
 
-    def _finish(self, now_ns: int, ready: Ready, effects: list[Effect]) -> list[Effect]:
-        """Apply, serve and answer; ``effects`` and what follows."""
+    def _serve(self, now_ns: int, ready: Ready) -> list[Effect]:
+        """Apply and answer, then look after the state; in steps, the answers come alone: a client
+        need not wait for what it does not see."""
+        self._apply(now_ns, ready)
+        if self.in_steps and self._answers:
+            self.unfinished = SERVED
+            return self._answers.take()
+        return self._look_after(now_ns)
+
+    def _apply(self, now_ns: int, ready: Ready) -> None:
+        if ready.snapshot is not None:
+            self._restore(ready.snapshot)
+        for entry in ready.committed:
+            answer = self.state.apply(entry)
+            if entry.kind == "config":
+                self._members.configured(Configuration.decode(entry.data))
+            self._writes.applied(entry, answer)
+        self._reads.serve(now_ns, ready.reads)
+
+    def _look_after(self, now_ns: int) -> list[Effect]:
+        """Snapshots, leases, leadership and the timer; the effects."""
         consensus, variant = self.consensus, self.consensus.variant
+        effects: list[Effect] = []
         while True:
-            if ready.snapshot is not None:
-                self._restore(ready.snapshot)
-            for entry in ready.committed:
-                answer = self.state.apply(entry)
-                if entry.kind == "config":
-                    self._members.configured(Configuration.decode(entry.data))
-                self._writes.applied(entry, answer)
-            self._reads.serve(now_ns, ready.reads)
             #: the generation this node leads; 0 if it does not
             leads = variant.node.clock.generation if variant.role == LEADER else 0
             if not self._maybe_snapshot() and not self._leases.keep(now_ns, leads):
                 break
             ready = consensus.ready()
             effects += ready.effects
+            self._apply(now_ns, ready)
         applied, committed = self.state.applied, consensus.high_water_mark
         assert applied <= committed, f"{self.node} has applied {applied} of {committed} committed"
         if leads != self._led:

@@ -114,17 +114,22 @@ class Writes:
                 self._answers.give(waiter, ok(None))
 
     def propose(self, now_ns: int) -> None:
-        """Give the log what has gathered, unless an earlier write of entries is under way."""
+        """Give the log what has gathered, unless an earlier batch is to be waited for."""
         if not self._queue:
             return
-        if self._consensus.role != LEADER:
+        consensus, batch = self._consensus, self._batch
+        if consensus.role != LEADER:
             self._redirect_queue()
-        while self._queue and self._consensus.accepts_batch:
+        while (
+            self._queue
+            and consensus.accepts_batch
+            and batch.goes(now_ns, size=len(self._queue), under_way=consensus.uncommitted)
+        ):
             waiters, data = self._queue.take(
                 entries_max=self._config.batch_entries_max,
                 bytes_max=self._config.batch_bytes_max,
             )
-            placed = self._consensus.propose(now_ns, data)
+            placed = consensus.propose(now_ns, data)
             if placed is None:
                 self._answers.give_all(waiters, "retry", "leadership is being handed over")
                 continue

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from cluster.host.effect_gate import EffectGate, GateBroken, Write
-from cluster.ports import STEP_ENTRIES, Core, Effect, InSteps, Note, Recovered, Reply, Send
+from cluster.ports import Core, Effect, InSteps, Note, Recovered, Reply, Send
 from cluster.runtime.clock import SkewedClock
 from cluster.runtime.frames import encode_frame
 from cluster.runtime.metrics import Histogram
@@ -83,7 +83,7 @@ class CoreHost:
         self._on_clients = getattr(core, "on_clients", None)
         self._stepping = core if isinstance(core, InSteps) else None
         if self._stepping is not None:
-            self._stepping.step_entries = STEP_ENTRIES
+            self._stepping.in_steps = True
         self.turn_seconds = Histogram()
         #: turns in which the core took long: it applied much, or something dear
         self.slow_turns = 0
@@ -159,24 +159,26 @@ class CoreHost:
             self._run(self.core.on_message, source, message)
 
     def _run(self, call: Callable[..., list[Effect]], *arguments: Any) -> None:
-        self._step(call, *arguments)
-        core = self._stepping
-        if core is not None and core.unfinished is not None:
-            self._step(core.more)
-
-    def _step(self, call: Callable[..., list[Effect]], *arguments: Any) -> None:
         if self._gate.closed:
             return
+        took_s = self._step(call, *arguments)
+        core = self._stepping
+        while core is not None and core.unfinished is not None and not self._gate.closed:
+            took_s += self._step(core.more)
+        self.turn_seconds.observe(took_s)
+        self.slow_turns += took_s > SLOW_TURN_S
+
+    def _step(self, call: Callable[..., list[Effect]], *arguments: Any) -> float:
+        """One call of the core, and what it returned carried out; how long the core took, in s."""
         began = time.perf_counter()
         try:
             effects = call(self.clock.monotonic_ns(), *arguments)
         except Exception as error:  # any exception of a core is a bug of it, and stops the node
             self._broken(error)
-            return
+            return 0.0
         took_s = time.perf_counter() - began
-        self.turn_seconds.observe(took_s)
-        self.slow_turns += took_s > SLOW_TURN_S
         self._carry_out(effects)
+        return took_s
 
     def _carry_out(self, effects: list[Effect]) -> None:
         try:

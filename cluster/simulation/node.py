@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from cluster.log.write_ahead_log import CorruptLog
-from cluster.ports import STEP_ENTRIES, Core, DiskError, Recovered
+from cluster.ports import Core, DiskError, Recovered
 from cluster.simulation.clock import SimClock
 from cluster.simulation.damage_watch import DamageWatch
 from cluster.simulation.disk import POWER_LOST, SimDisk
@@ -22,8 +22,8 @@ from cluster.simulation.node_life import Addressed, LifeWorld, NodeLife
 from cluster.simulation.storage_thread import StorageLike
 from cluster.wire import Request, Response
 
-#: How a life of a node may work: whole, as the runtime does, or in a step for every entry.
-STEPS_DRAWN = (0, STEP_ENTRIES, 1)
+#: Whether a life of a node works in steps, as the runtime does, or whole; drawn from these.
+IN_STEPS_DRAWN = (False, True, True)
 
 
 class Answers(Protocol):
@@ -125,7 +125,7 @@ class SimNode:
             raised=lambda error: world.core_raised(self, error),
             disk_failed=lambda error: world.disk_failed(self, error),
             reply=lambda connection, response: world.connections.reply(self, connection, response),
-            step_entries=world.rng(self.name, "steps", self.incarnation).choice(STEPS_DRAWN),
+            in_steps=world.rng(self.name, "steps", self.incarnation).choice(IN_STEPS_DRAWN),
         )
         world.recovered(self, recovered)
         world.trace.add(world.now_ns, "start", self.name, "", {"entries": len(recovered.entries)})

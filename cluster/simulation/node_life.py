@@ -111,7 +111,7 @@ class NodeLife:
         raised: called with what the core raised: the process must end.
         disk_failed: called with the error of a write: the process must end.
         reply: takes (connection, response) of an answer to a client.
-        step_entries: how the host asks the core to work; see :class:`cluster.ports.InSteps`.
+        in_steps: how the host asks the core to work; see :class:`cluster.ports.InSteps`.
     """
 
     __slots__ = (
@@ -129,12 +129,12 @@ class NodeLife:
         raised: Callable[[Exception], None],
         disk_failed: Callable[[DiskError], None],
         reply: Callable[[int, Response], None],
-        step_entries: int,
+        in_steps: bool,
     ) -> None:
         self.core = core
         self._stepping = core if isinstance(core, InSteps) else None
         if self._stepping is not None:
-            self._stepping.step_entries = step_entries
+            self._stepping.in_steps = in_steps
         #: whether the process is stopped
         self.paused = False
         self._world, self._machine = world, machine
@@ -277,7 +277,7 @@ class NodeLife:
     def _run(self, call: Callable[..., list[Effect]], *arguments: Any) -> None:
         self._step(call, *arguments)
         core = self._stepping
-        if core is not None and core.unfinished is not None and not self._closed:
+        while core is not None and core.unfinished is not None and not self._closed:
             self._step(core.more)
         invariants = self._world.invariants
         if invariants is not None and not self._closed:

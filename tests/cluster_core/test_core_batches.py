@@ -9,7 +9,7 @@ from core_pump import Pump, get, put
 
 from cluster.config import ClusterConfig
 from cluster.core.replicated_state import LARGE_BYTES
-from cluster.ports import STEP_ENTRIES, Effect
+from cluster.ports import Effect, Reply, SaveSnapshot, Send
 from cluster.wire import Request
 
 
@@ -26,19 +26,19 @@ def ask_many(pump: Pump, first: int, count: int, *, size: int = 1) -> None:
 
 
 class SteppedPump(Pump):
-    """Its hosts ask for writes and messages first, and then for what is applied."""
+    """Its hosts ask for writes and messages first, then for the answers, then for the rest."""
 
     steps = 0
 
     def restart(self, name: str) -> None:
         super().restart(name)
-        self.nodes[name].step_entries = STEP_ENTRIES
+        self.nodes[name].in_steps = True
 
     def _carry_out(self, name: str, effects: list[Effect]) -> None:
         wanted, self.auto_sync = self.auto_sync, False
         super()._carry_out(name, effects)
         node = self.nodes[name]
-        if node.unfinished is not None:
+        while node.unfinished is not None:
             self.steps += 1
             super()._carry_out(name, node.more(self.now))
         assert node.unfinished is None and node.more(self.now) == []
@@ -79,10 +79,10 @@ def test_a_core_in_steps_does_the_same_in_the_same_order() -> None:
 def test_writes_and_messages_come_before_what_is_applied() -> None:
     pump = Pump(3)
     pump.elect("n1")
-    ask_many(pump, 0, STEP_ENTRIES)
+    ask_many(pump, 0, 4)
     pump.deliver_all()  # committed at n1; the others learn it from what comes next
     follower = pump.nodes["n2"]
-    follower.step_entries = STEP_ENTRIES
+    follower.in_steps = True
     applied = follower.applied
     ask_many(pump, 100, 1)
     (message,) = [m for _, to, m in pump.wire if to == "n2"]
@@ -92,7 +92,30 @@ def test_writes_and_messages_come_before_what_is_applied() -> None:
     with pytest.raises(AssertionError, match="has not applied what it committed"):
         follower.on_tick(pump.now)
     follower.more(pump.now)
-    assert follower.applied == applied + STEP_ENTRIES
+    assert follower.applied == applied + 4
+
+
+def test_answers_come_before_the_state_is_looked_after() -> None:
+    """A client need not wait for a snapshot, or for the timer."""
+    pump = Pump(3, config=ClusterConfig(snapshot_entries=1))
+    pump.elect("n1")
+    leader = pump.nodes["n1"]
+    ask_many(pump, 0, 1)
+    pump.auto_sync = False
+    leader.in_steps = True
+    (acknowledgement,) = [m for _, to, m in pump.wire if to == "n2"]
+    (answer,) = (
+        effect.message
+        for effect in pump.nodes["n2"].on_message(pump.now, "n1", acknowledgement)
+        if type(effect) is Send
+    )
+    before = leader.consensus.snapshot_index
+    leader.on_persisted(pump.now, leader.consensus.node.writes.io_issued)
+    first = leader.on_message(pump.now, "n2", answer)
+    assert [type(effect) for effect in first] == [Reply]
+    assert leader.consensus.snapshot_index == before and leader.unfinished is not None
+    rest = leader.more(pump.now)
+    assert SaveSnapshot in map(type, rest) and leader.unfinished is None
 
 
 # Bounds

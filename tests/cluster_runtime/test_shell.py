@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.ports import (
-    STEP_ENTRIES,
     Append,
     Effect,
     Note,
@@ -514,7 +513,7 @@ class SteppingCore(ScriptedCore):
 
     def __init__(self, left: list[Any]) -> None:
         super().__init__()
-        self.step_entries = 0
+        self.in_steps = False
         self.second: list[Effect] | None = None
         self._left = left
 
@@ -536,7 +535,7 @@ def test_what_comes_first_of_a_core_in_steps_has_left_when_it_does_the_rest() ->
     outside = TurnRecorder()
     core = SteppingCore(outside.left)
     host = CoreHost(core, clock=SkewedClock(), outside=outside)
-    assert core.step_entries == STEP_ENTRIES
+    assert core.in_steps
     core.script = [[Append(1), Send("n2", BEAT)]]
     core.second = [Reply(7, Response(70, "ok")), Append(2), Send("n3", BEAT, after=1)]
     host.message("n2", BEAT)

@@ -7,7 +7,7 @@ import pytest
 from cluster.config import ClusterConfig
 from cluster.core.parts import CONSENSUS
 from cluster.core.replica import Replica
-from cluster.ports import STEP_ENTRIES, Effect
+from cluster.ports import Effect
 from cluster.simulation.liveness import settle
 from cluster.simulation.world import SECOND, World
 from cluster.wire import Command
@@ -35,18 +35,16 @@ def test_a_node_that_applies_slowly_serves_no_read_too_early(consensus: str) -> 
 
 
 @pytest.mark.parametrize("consensus", CONSENSUS)
-def test_lives_of_nodes_differ_in_how_much_is_applied_in_a_step_of_its_own(
-    consensus: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_some_lives_of_nodes_work_in_steps(consensus: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in the runtime, messages leave before what is committed is applied; a seed is one run."""
     steps: list[int] = []
     whole = Replica.more
 
     def counted(self: Replica, now_ns: int) -> list[Effect]:
         before = self.applied
+        assert self.in_steps and self.unfinished is not None
         effects = whole(self, now_ns)
-        assert self.applied - before >= self.step_entries > 0 and self.unfinished is None
-        steps.append(self.step_entries)
+        steps.append(self.applied - before)
         return effects
 
     monkeypatch.setattr(Replica, "more", counted)
@@ -61,5 +59,5 @@ def test_lives_of_nodes_differ_in_how_much_is_applied_in_a_step_of_its_own(
         return world.trace_hash()
 
     first = run()
-    assert set(steps) == {1, STEP_ENTRIES}
+    assert 0 in steps and max(steps) > 1
     assert run() == first
