@@ -139,3 +139,26 @@ def test_each_node_of_role_leaderless_is_replaced_in_turn_and_nothing_is_lost() 
         assert done.value == [0, 1, 2]
 
     env.runtime.run(main())
+
+
+@pytest.mark.parametrize(
+    ("nodes", "hurt", "why"),
+    [
+        (("n1",), [], "the disk of n1 is needed for a majority"),
+        (("n1", "n2", "n3"), ["n2"], "the disks of n2 are damaged: no other may be"),
+        (("n1", "n2", "n3"), ["n1"], "the files of n1 are damaged already"),
+    ],
+)
+def test_a_disk_that_is_not_damaged_says_why(
+    nodes: tuple[str, ...], hurt: list[str], why: str
+) -> None:
+    world = World(seed=3, nodes=nodes)
+    env: Any = SimEnvironment(world, run_dir=Path("unused"))
+
+    async def main() -> None:
+        await env.sleep(2 * S)
+        for name in [*hurt, "n1"]:
+            done = await env.files.damage(name, "lost-tail", 7)
+        assert done["skipped"] and done["why"] == why
+
+    env.runtime.run(main())
