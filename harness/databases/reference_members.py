@@ -155,10 +155,14 @@ class ReferenceMembers:
             raise SetupError(f"the members of role {self.role} do not change")
         if CORRUPT not in refused:
             raise SetupError("it did not say that what it promised is lost")
-        await self._until_left(node, self._formatted.get(node.name, node.name))
+        member = self._formatted.get(node.name, node.name)
+        await self._until_left(node, member)
         self._away[node.name] = None
         await self.bring_back(node)
-        return self._formatted[node.name]
+        came = self._formatted.get(node.name, node.name)
+        if came == member:
+            raise SetupError(f"{member} has left, and who was asked does not know it yet")
+        return came
 
     async def _until_left(self, node: Node, member: str) -> None:
         """Have a dead member leave: the others must notice first that it is dead."""
@@ -172,7 +176,7 @@ class ReferenceMembers:
             except SetupError as error:
                 said = str(error)
                 await self._sleep(node, PROMOTE_EVERY_S)
-        raise SetupError(said)
+        raise SetupError(said or f"{member} has not left yet")
 
     async def _known(self, node: Node) -> dict[str, Any]:
         outcome = await self._request(node, "members", "")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fake_environment import Memory
 
+from cluster.client.session import Complete
 from cluster.simulation.world import World
 from cluster.wire import Command
 from harness.databases.reference import Reference
@@ -162,3 +163,29 @@ def test_a_disk_that_is_not_damaged_says_why(
         assert done["skipped"] and done["why"] == why
 
     env.runtime.run(main())
+
+
+class Stale(Reference):
+    """A cluster whose members still say that one that left is there."""
+
+    def __init__(self, *, gone_at: int) -> None:
+        super().__init__(role="leaderless", objects="set")
+        self._looks, self._gone_at = 0, gone_at
+
+    async def _known(self, node: Any) -> dict[str, Any]:
+        self._looks += 1
+        gone = self._looks == self._gone_at
+        return {"voters": [] if gone else ["n1"], "learners": [], "outgoing": [], "retired": []}
+
+    async def _request(self, node: Any, op: str, member: str, *args: str, to: str = "") -> Any:
+        return Complete(1, "ok", answered=True)
+
+
+@pytest.mark.parametrize(
+    ("gone_at", "why"), [(1, "who was asked does not know it yet"), (99, "n1 has not left yet")]
+)
+def test_a_member_that_seems_to_be_there_is_not_taken_for_a_new_one(gone_at: int, why: str) -> None:
+    env: Any = SimEnvironment(World(seed=3, role="leaderless"), run_dir=Path("unused"))
+    db = Stale(gone_at=gone_at)
+    with pytest.raises(SetupError, match=why):
+        env.runtime.run(db.replace_member(env.node("n1"), "corrupt log: x"))
