@@ -153,7 +153,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         16, "Version Vector", "clocks.version_vector",
         "Concurrent writes are recognised and kept until a later write knew them.",
-        "A35a A35b A35c A35d",
+        "A35a A35b A35c A35d A35e",
     ),
     _pattern(
         17, "Fixed Partitions", "data.fixed_partitions",

@@ -37,6 +37,7 @@ from harness.interpreter.runtime import Runtime
 from harness.leaders import LeaderWatch
 from harness.nemesis.base import Context, Nemesis, Plan
 from harness.nemesis.common import damaged
+from harness.nemesis.damaged_nodes import Comeback, come_back, notes_at_the_end, one_line
 from harness.recorder import Recorder, StoreError
 from harness.recovery import rest
 from harness.spec import TestSpec
@@ -104,6 +105,10 @@ class Lifecycle:
         self._done_before: dict[str, int] = {}
         self._leaders = LeaderWatch(env, db)
         self.troubles: list[str] = []
+        #: how nodes came back that were still down after healing
+        self._late: dict[str, Comeback] = {}
+        #: what became of nodes with damaged disks, one sentence each
+        self.notes: list[str] = []
         #: what was measured of the leftovers of faults
         self.remains: list[Result] = []
         self.healed_ns = 0
@@ -164,6 +169,8 @@ class Lifecycle:
             await self._heal()
             self.costs = costs_per_commit(self._done_before, await work_done(self.db, self.env))
             await self._look_again()
+            proofs = [record.evidence for record in self.faults.records.values()]
+            self.notes = await notes_at_the_end(self.env, proofs, self._late)
             if self._interpreter is not None:
                 await self._interpreter.close()
         except HarnessError as error:
@@ -171,7 +178,7 @@ class Lifecycle:
             cannot = cannot_write(self.recorder.run_dir)
             if cannot is None:
                 raise
-            raise StoreError(cannot.errno, _first_line(error), cannot.filename) from error
+            raise StoreError(cannot.errno, one_line(error), cannot.filename) from error
         finally:
             self._ticking = False
             self._leaders.stop()
@@ -242,18 +249,17 @@ class Lifecycle:
         """Start databases that ran before the faults and do not now; what could not be started.
 
         A node may have stopped itself between its fault's healing and now. One whose disk was
-        damaged may refuse, and should.
+        damaged may refuse, and should; it is replaced, if that can be done.
         """
         troubles = []
         for name in self._serving:
             if await self._alive(name):
                 continue
-            assert isinstance(self.env, Killable)
             try:
-                await self.env.start(name)
+                self._late[name] = await come_back(self.env, self.db, name)
             except Exception as error:  # any error: the node is down, and that is reported
                 if name not in damaged(self.env):
-                    troubles.append(f"{name} does not start again: {_first_line(error)}")
+                    troubles.append(f"{name} does not start again: {one_line(error)}")
         return troubles
 
     async def _look_again(self) -> None:
@@ -267,7 +273,7 @@ class Lifecycle:
         except HarnessError as error:
             # A node of which the disk was damaged may have refused to start after it was asked.
             if not [name for name in damaged(self.env) if not await self._alive(name)]:
-                self.troubles.append(f"not every node serves after healing: {_first_line(error)}")
+                self.troubles.append(f"not every node serves after healing: {one_line(error)}")
             log.warning("not every node serves after healing: %s", error)
         quiet_ns = round(self.timings.quiesce_s * 1e9)
         faulty = bool(self.faults.records)
@@ -387,8 +393,3 @@ def unexplained_deaths(env: Environment, records: Iterable[FaultRecord]) -> list
         for name, how in env.deaths().items()
         if name not in starved
     ]
-
-
-def _first_line(error: BaseException) -> str:
-    """An error without the log's end that may follow; that is in the harness's log."""
-    return (str(error) or type(error).__name__).partition("\n")[0].rstrip(" :;")

@@ -340,6 +340,15 @@ def _environment(spec: TestSpec, seed: int, run_dir: Path, parts: Parts) -> Envi
     return env
 
 
+#: option of the simulated environment that the run itself gives -> what says so
+_SAID_BY = {
+    "ablate": "--ablate",
+    "config": "the --db-option of each setting",
+    "consensus": "--consensus",
+    "role": "--db-option role",
+}
+
+
 def _made_environment(
     spec: TestSpec, seed: int, run_dir: Path, parts: Parts
 ) -> tuple[Environment, Collection[str]]:
@@ -348,6 +357,8 @@ def _made_environment(
 
     options = dict(spec.env_options)
     if spec.env == "sim":
+        if said := next((name for name in options if name in _SAID_BY), ""):
+            raise UsageError(f"--env-option {said} has no effect here; use {_SAID_BY[said]}")
         options |= {"ablate": spec.ablate, "consensus": spec.consensus}
         options["role"] = getattr(parts.db, "role", "core")
         options["config"] = getattr(parts.db, "node_settings", {})

@@ -285,6 +285,7 @@ class _Run:
             time_s=self.spec.check_time_s,
             leader_changes=lifecycle.leader_changes,
             troubles=lifecycle.troubles,
+            notes=lifecycle.notes,
             interrupted=lifecycle.interrupted,
             rate=lifecycle.rate,
             extra=[*self.extra, *lifecycle.remains],

@@ -335,7 +335,7 @@ def parse_options(flag: str, texts: Iterable[str]) -> dict[str, Any]:
     A duration for a name that ends in ``_s`` becomes seconds: ``ttl_s=1m30s`` is 90.
 
     Raises:
-        UsageError: a text without ``=``.
+        UsageError: a text without ``=``, or two that give one option two values.
     """
     options: dict[str, Any] = {}
     for text in texts:
@@ -344,7 +344,9 @@ def parse_options(flag: str, texts: Iterable[str]) -> dict[str, Any]:
             raise UsageError(f"{flag} is {text!r}; it should be name=value")
         key = name.strip().replace("-", "_")
         seconds = in_seconds(value) if key.endswith("_s") else None
-        options[key] = _value(value.strip()) if seconds is None else seconds
+        said = _value(value.strip()) if seconds is None else seconds
+        if options.setdefault(key, said) != said:
+            raise UsageError(f"{flag} gives {key} twice: {options[key]!r} and {said!r}")
     return options
 
 

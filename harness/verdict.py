@@ -96,6 +96,7 @@ def check_run(
     time_s: float = 60.0,
     leader_changes: int | None = None,
     troubles: Sequence[str] = (),
+    notes: Sequence[str] = (),
     interrupted: str = "",
     rate: tuple[float, float] | None = None,
     extra: Sequence[Result] = (),
@@ -112,6 +113,7 @@ def check_run(
         time_s: the checkers' budget.
         leader_changes: how often the leader changed, if known.
         troubles: what was not as it should be after healing.
+        notes: what a reader must know that weakens no verdict.
         interrupted: how far the run came before the user ended it, as a phrase; else empty.
         rate: operations per second asked for and reached; None if nothing was asked for.
         extra: results from elsewhere (invariants of the simulation).
@@ -137,6 +139,7 @@ def check_run(
         refusals=workload.refusals,
         rate=rate,
     )
+    evidence["notes"] += notes
     missing = _missing(history, workload, faults, nemeses)
     if missing:
         missing += troubles

@@ -17,6 +17,8 @@
     python -m cluster.client --nodes ... data run 'read x' 'append log 7' (role data: partitions)
     python -m cluster.client --nodes ... partitions
     python -m cluster.client --nodes ... put x 7 --context 9192af6e31... (role leaderless: of a get)
+    python -m cluster.client --nodes ... set-add tags red                (also set-remove, set-read)
+    python -m cluster.client --nodes ... counter-add hits 5               (also counter-read)
     python -m cluster.client --admin 127.0.0.1:8001 hash
     python -m cluster.client --admin 127.0.0.1:8001 status
 
@@ -39,7 +41,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, NoReturn
 
-from cluster.client import data_words
+from cluster.client import data_words, leaderless_words
 from cluster.client.asyncio_client import AsyncioClient
 from cluster.client.words import (
     INTERRUPTED,
@@ -198,6 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     _member_parsers(ops)
     add_parsers(ops, _Parser)
     data_words.add_parsers(ops, _Parser)
+    leaderless_words.add_parsers(ops)
     ops.add_parser("status", help="what each node believes, from its admin endpoint")
     ops.add_parser("hash", help="hash of each node's state, and the index it is of")
     return parser

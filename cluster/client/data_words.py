@@ -37,7 +37,7 @@ import msgspec
 
 from cluster.client.asyncio_client import AsyncioClient
 from cluster.client.session import Complete
-from cluster.client.words import USAGE, code_of, say, strict_json, value_of
+from cluster.client.words import NO_SUCH, USAGE, code_of, say, strict_json, value_of
 from cluster.data.isolation_levels import LEVELS
 from cluster.data.transaction_commands import problem
 from cluster.runtime.options import OptionError
@@ -55,8 +55,6 @@ OPERATIONS: dict[str, tuple[str, tuple[str, ...]]] = {
 _SHELL_WORDS = ("begin", "commit", "abort", "quit")
 #: word of an operation -> the step of a transaction that was begun
 _STEPS = {"delete": "txn-write"}
-#: how nodes begin what they say of commands that they do not have
-_NO_SUCH = ("there is no operation", "a node of role gossip has no operation")
 #: fields of a partition that are shown only if they say something
 _OFTEN_EMPTY = ("other", "at", "request", "pinned", "leader")
 _STALE, _FROZEN = "stale-epoch: ", "frozen: "
@@ -170,7 +168,7 @@ def explained(done: Complete, command: Command) -> Complete:
 
 def _sentence(done: Complete, command: Command) -> str:
     error, node = done.error, done.node or "the node"
-    if error.startswith(_NO_SUCH) and command.op in error:
+    if error.startswith(NO_SUCH) and command.op in error:
         return f"{node} is of no data cluster: {_DATA_ONLY}"
     if error == f"there is no transaction {command.key!r} here":
         return (

@@ -40,6 +40,8 @@ RESTORED_BYTES = 1024 * 1024
 SAVED_AT_ONCE = 1_000
 #: a longer time is a mistake
 SECONDS_MAX = 1e9
+#: how nodes begin what they say of commands that their role does not have
+NO_SUCH = ("there is no operation", "a node of role gossip has no operation")
 #: above every key
 LAST_KEY = "\U0010ffff"
 

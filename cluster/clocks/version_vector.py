@@ -35,7 +35,8 @@ report of
 What breaks without it. A35a: of concurrent writes the newest alone is kept. A35b: a write replaces
 what its coordinator has, whether or not the client had seen it. A35c: an actor does not name its
 node's life, so new writes of a node that begins anew are taken for old ones that were replaced.
-A35d: a tombstone is forgotten by its age, and what was deleted comes back.
+A35d: a tombstone is forgotten by its age, and what was deleted comes back. A35e: an actor outlasts
+keys that its node gave away and forgot, and two writes of such a key have one dot.
 
 Source: Preguica et al., "Dotted Version Vectors" (2010); Almeida et al., "Scalable and Accurate
 Causality Tracking for Eventually Consistent Stores" (2014); Joshi, "Version Vector". Pure; used by

@@ -17,7 +17,8 @@ write of such a key would seem to have seen, and replaced, what the node forgot.
 Invariants. A page is sent under the number of the joint ring, so its sender takes no message of an
 earlier ring any more. A key is forgotten only when a write quorum of its replicas has it.
 
-What breaks without it. A52e.
+What breaks without it. A52e: the ring counts on who has no keys yet. A35e: a node that gave keys
+away writes on under its old name.
 
 Source: DeCandia et al., "Dynamo" (2007), 4.9; Lynch and Shvartsman, "RAMBO" (2002). Used by
 :mod:`cluster.leaderless.ring_member`.

@@ -408,6 +408,7 @@ def _status_of(node: LeaderlessNode) -> dict[str, Any]:
         "foreign": len(states.foreign()),
         "configuration_index": states.ring.number,
         "consensus": "",
+        "replicas": node.config.replicas,
         "versions": node.config.versions,
         "actor": node.actor,
         "pending": len(node.store.operations),

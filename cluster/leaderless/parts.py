@@ -3,7 +3,8 @@
 Entry points, the simulation and tests choose other classes here, with one decision removed. An
 actor, the name under which a node's writes are counted, belongs to one life of the node: without
 that (A35c), a node that begins anew uses the names of its old writes again. It does not outlast
-the keys it wrote, either: a node that gave keys away goes on under another.
+the keys it wrote, either: a node that gave keys away goes on under another, or else it would count
+its next write of such a key from one again (A35e).
 
 Used by ``cluster.leaderless.node`` and by its hosts.
 """

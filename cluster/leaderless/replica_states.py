@@ -14,6 +14,13 @@ What the node knows of rings (:mod:`cluster.leaderless.ring_member`) is a record
 A Merkle tree for each peer follows the keys that both hold, under the ring in force. A key that the
 node is no replica of any more is in no tree, and is given away.
 
+A disk that lost some of that is not repaired in place. Peers could give back the states, but not
+what the node promised about rings; and an older state that is still there may be of a key that all
+others have deleted and forgotten since. So a node with a damaged disk refuses to start. Its member
+leaves, and it joins under its next id with an empty disk (:mod:`~cluster.leaderless.ring_changes`):
+no quorum counts on the old one any more, and the ring changes only when the others have sent each
+other what a quorum acknowledged.
+
 Invariants. Records are numbered without a gap, and so are writes. Replaying the records gives the
 states of the moment of the last one. What is said of a state names a write that is not before its
 record.

@@ -28,6 +28,7 @@ from typing import Any
 import msgspec
 
 from cluster.ports import DiskError
+from cluster.simulation.sound_voters import spare_disks
 
 US = 1_000
 SECTOR_BYTES = 512
@@ -459,7 +460,7 @@ class FaultAtlas:
     """
 
     def __init__(self, nodes: Sequence[str], *, copies: int = 0) -> None:
-        self._spare = (min(len(nodes), copies or len(nodes)) - 1) // 2
+        self._spare = spare_disks(len(nodes), copies)
         self.damaged: list[str] = []
         #: nodes whose disk was damaged since they last read it
         self._unread: set[str] = set()

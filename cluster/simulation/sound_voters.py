@@ -7,7 +7,9 @@ fewer voters than nodes, and of five nodes that host many groups each group has 
 Solution. Every node says which configurations it knows: the voters, the outgoing voters of a change
 that is under way, and both for each group that it hosts. Any of them may be in force, since a node
 with an old one may yet stand for election. Damage is allowed only if in each of them, and in the
-same without the nodes that were asked to leave, the sound disks stay a majority.
+same without the nodes that were asked to leave, the sound disks stay a majority. Where a key lives
+on a few nodes of a ring, and any so many of them may be its replicas, no more disks may be damaged
+than a majority of its copies can miss.
 
 Invariants. The answer is no whenever one of the sets would lose its majority to damage. An empty
 set forbids nothing.
@@ -43,6 +45,16 @@ def _is_list(value: Any) -> bool:
 
 def _are_names(value: Any) -> bool:
     return _is_list(value) and all(isinstance(each, str) for each in value)
+
+
+def spare_disks(nodes: int, copies: int = 0) -> int:
+    """How many disks may be damaged at once, so that everything keeps a majority of sound copies.
+
+    Args:
+        nodes: how many there are.
+        copies: on how many of them each thing is; 0 for all.
+    """
+    return (min(nodes, copies or nodes) - 1) // 2
 
 
 def majority_stays(

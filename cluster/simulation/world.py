@@ -120,7 +120,8 @@ class World:
         self.ablations = tuple(ablations)
         self.heap = EventHeap()
         self.trace = Trace()
-        self.atlas = FaultAtlas(self.nodes, copies=MEMBERS if role == "data" else 0)
+        copies = {"data": MEMBERS, "leaderless": self.config.replicas}.get(role, 0)
+        self.atlas = FaultAtlas(self.nodes, copies=copies)
         self.violations: list[InvariantViolation] = []
         self.damage_watch = DamageWatch(
             self.atlas, self.founders, self.violation, made.variant(consensus, ablations), ablations

@@ -243,13 +243,29 @@ def job_of(
             _check_gossip(wishes)
         else:
             check_wishes(wishes)
-        if workload and TRANSACTIONS in workload.split(",") and role != "data":
-            raise ValueError(f"workload {TRANSACTIONS} is for nodes of role data; give --role data")
+        _check_workload(role, workload)
         check_parts(role, consensus, ids)
         _check_consensus(role, wishes)
     except ValueError as error:
         raise UsageError(str(error)) from None
     return Job(ids, wishes, int(duration_s * 1e9), wanted)
+
+
+def _check_workload(role: str, workload: str) -> None:
+    """Refuse a load of clients that those of a role cannot make.
+
+    Raises:
+        ValueError: which.
+    """
+    from cluster.simulation.profiles import TRANSACTIONS
+
+    if TRANSACTIONS in workload.split(",") and role != "data":
+        raise ValueError(f"workload {TRANSACTIONS} is for nodes of role data; give --role data")
+    if workload and role == "leaderless":
+        raise ValueError(
+            f"workload {workload!r} cannot be had in role leaderless, whose clients use siblings, "
+            "sets and counters in each seed; leave --workload out"
+        )
 
 
 def _check_consensus(role: str, wishes: Wishes) -> None:

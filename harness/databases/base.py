@@ -5,7 +5,7 @@ a user writes in a test file. Each further capability of a DB is an *ability*: o
 below, each with one method or attribute, asked with ``isinstance``. So a DB has an ability if it
 has the method: :class:`Logs`, :class:`Primaries`, :class:`Generations`, :class:`Assumes`,
 :class:`Claims`, :class:`ReadsWithin`, :class:`Recovers`, :class:`PausesClients`,
-:class:`Membership`, :class:`Members`,
+:class:`Membership`, :class:`Members`, :class:`ReplacesMembers`,
 :class:`Partitions`, :class:`ClusterSetup`, :class:`Timed`, :class:`Stops` and, for what it runs
 with,
 :class:`BringsClient`, :class:`Operations`, :class:`RunsIn`, :class:`NeedsImage`, :class:`Refuses`.
@@ -28,6 +28,9 @@ import msgspec
 
 from harness.environments.base import Node
 from harness.errors import UsageError
+
+#: Of so many kinds of objects a refusal names the workloads, too.
+KINDS_FEW = 5
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -276,6 +279,20 @@ class Members(Protocol):
 
 
 @runtime_checkable
+class ReplacesMembers(Protocol):
+    """Can have a node with a damaged disk, which refuses to start, come back as another member:
+    what an operator does. See :mod:`harness.nemesis.damaged_nodes`."""
+
+    async def replace_member(self, node: Node, refused: str) -> str:
+        """Have the node's member leave and the node join with an empty disk; the new member's id.
+
+        ``refused`` is what the node said when it did not start. SetupError says why that is no
+        reason to replace it, or that it was not done in time.
+        """
+        ...
+
+
+@runtime_checkable
 class Partitions(Protocol):
     """Knows partitions of its keys, and can change them; the nemeses ``partition-move``,
     ``partition-split`` and ``partition-merge`` need it."""
@@ -384,6 +401,18 @@ def operations_of(
     if objects not in table:
         raise UsageError(
             f"the workload works on objects of the kind {objects!r}, which {database} does not "
-            f"offer; it has: {', '.join(sorted(table))}" + (elsewhere and f"; {elsewhere}")
+            f"offer; it has: {', '.join(sorted(table))}{_workloads_on(table)}"
+            + (elsewhere and f"; {elsewhere}")
         )
     return frozenset(table[objects])
+
+
+def _workloads_on(kinds: Collection[str]) -> str:
+    """The workloads on kinds of objects, as a part of a sentence; "" if there are many, or none."""
+    from harness import registry
+
+    if len(kinds) > KINDS_FEW:
+        return ""
+    every = registry.table("workload")
+    names = [name for name in every if registry.find("workload", name)().objects in kinds]
+    return f" (--workload {' or '.join(sorted(names))})" if names else ""

@@ -10,6 +10,10 @@ the cluster adds it as a learner, and promotes it to a voter once it has caught 
 A node that could not be brought back while faults lasted is remembered, and brought back when it is
 next asked to be ready: after healing, every node is.
 
+A node that refuses to start, since its disk lost what it had promised, is replaced in the same way:
+its member leaves, dead as it is, and the node joins under its next id with an empty disk. What only
+that disk had was acknowledged by no quorum. Roles whose members do not change refuse.
+
 Used by :class:`harness.databases.reference.Reference`, whose other half this is.
 """
 
@@ -30,6 +34,12 @@ REQUEST_S, ATTEMPT_S = 1.5, 0.3
 PROMOTE_TRIES, PROMOTE_EVERY_S = 5, 0.2
 #: Attempts to bring a node back when everything else is healed.
 BACK_TRIES = 8
+#: Attempts to have a dead member leave: other faults, which may be in the way, wait meanwhile.
+LEAVE_TRIES = 4
+#: The roles whose members change.
+CHANGING = ("core", "leaderless")
+#: What a node says that lost what it promised, before file and offset.
+CORRUPT = "corrupt log"
 
 
 class ReferenceMembers:
@@ -112,7 +122,7 @@ class ReferenceMembers:
         if member not in (*found["voters"], *found["learners"]):
             member = await self._rejoin(node, member, found)
         if member not in found["voters"]:
-            await self._promote(node, member)
+            await self._promote(node, member, found["voters"])
         self._away.pop(node.name, None)
 
     async def bring_back(self, node: Node) -> None:
@@ -126,6 +136,47 @@ class ReferenceMembers:
                 if left == 1:
                     raise
                 await self._sleep(node, PROMOTE_EVERY_S)
+
+    async def replace_member(self, node: Node, refused: str) -> str:
+        """Have the member of a node leave, whose disk is damaged, and the node join anew.
+
+        Args:
+            node: which.
+            refused: what it said when it did not start.
+
+        Returns:
+            The id of the new member.
+
+        Raises:
+            SetupError: the members of this role do not change, or the others did not do it in
+                time; or the disk has what it promised, and the node may start later.
+        """
+        if self.role not in CHANGING:
+            raise SetupError(f"the members of role {self.role} do not change")
+        if CORRUPT not in refused:
+            raise SetupError("it did not say that what it promised is lost")
+        member = self._formatted.get(node.name, node.name)
+        await self._until_left(node, member)
+        self._away[node.name] = None
+        await self.bring_back(node)
+        came = self._formatted.get(node.name, node.name)
+        if came == member:
+            raise SetupError(f"{member} has left, and who was asked does not know it yet")
+        return came
+
+    async def _until_left(self, node: Node, member: str) -> None:
+        """Have a dead member leave: the others must notice first that it is dead."""
+        said = ""
+        for _ in range(LEAVE_TRIES):
+            try:
+                found = await self._known(node)
+                if member not in (*found["voters"], *found["learners"], *found["outgoing"]):
+                    return
+                await self.remove_member(node)
+            except SetupError as error:
+                said = str(error)
+                await self._sleep(node, PROMOTE_EVERY_S)
+        raise SetupError(said or f"{member} has not left yet")
 
     async def _known(self, node: Node) -> dict[str, Any]:
         outcome = await self._request(node, "members", "")
@@ -160,11 +211,12 @@ class ReferenceMembers:
         self._formatted[node.name] = member
         await self.start(node)
 
-    async def _promote(self, node: Node, member: str) -> None:
+    async def _promote(self, node: Node, member: str, voters: Sequence[str]) -> None:
         said = ""
         for turn in range(PROMOTE_TRIES):
             if self.role == "leaderless":
-                outcome = await self._request(node, "join", _seed(node, turn), member, to=node.name)
+                seed = _seed(node, voters, turn)
+                outcome = await self._request(node, "join", seed, member, to=node.name)
             else:
                 outcome = await self._request(node, "promote", member)
             if outcome.status == "ok":
@@ -193,7 +245,10 @@ class ReferenceMembers:
                 await closing
 
 
-def _seed(node: Node, turn: int) -> str:
-    """The node through which another joins: another one at each try."""
-    others = [peer for peer in node.nodes if peer != node.name]
+def _seed(node: Node, voters: Sequence[str], turn: int) -> str:
+    """The member through which another joins: another one at each try. A node that came back has
+    another id than its name."""
+    from cluster.consensus.membership import name_of
+
+    others = [member for member in voters if name_of(member) != node.name]
     return others[turn % len(others)] if others else node.name

@@ -28,10 +28,21 @@ class DamagedWorld:
         disk = self._world.disk(node)
         done = damage(self._world, node, kind, Random(seed))
         if done is None:
-            return {"skipped": True, "why": "no file can be damaged so, or another disk is damaged"}
+            return {"skipped": True, "why": self._why_not(node)}
         after = disk.files()
         bit = all(after.get(name) == content for name, content in done.changed.items())
         return {"kind": done.kind, "file": done.file, "at": done.at, "changed_bytes": int(bit)}
+
+    def _why_not(self, node: str) -> str:
+        """Why a node's files were not damaged, as the atlas of real disks says it."""
+        atlas = self._world.atlas
+        if node in atlas.damaged and not self._world.alive(node):
+            return f"the files of {node} are damaged already"
+        if atlas.allows(node):
+            return "no file can be damaged so, or its last promise is not synced yet"
+        if not atlas.damaged:
+            return f"the disk of {node} is needed for a majority"
+        return f"the disks of {', '.join(atlas.damaged)} are damaged: no other may be"
 
     async def is_repaired(self, node: str) -> bool:
         """Whether a node whose files were damaged has again what it promised."""

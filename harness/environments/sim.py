@@ -30,7 +30,7 @@ from cluster.simulation.invariants import InvariantViolation
 from cluster.simulation.world import World
 from harness.environments.base import OWN_NODE_MODES, Completed, LinkFault
 from harness.environments.damaged_world import DamagedWorld
-from harness.errors import SetupError, nearest
+from harness.errors import SetupError, UsageError, nearest
 from harness.interpreter.runtime import Runtime
 from harness.interpreter.simulated_driver import SimFuture, SimRuntime
 
@@ -54,6 +54,9 @@ def sim(
     consensus = given.get("consensus", "raft")
     if consensus not in CONSENSUS:
         raise nearest("consensus", consensus, CONSENSUS)
+    watched = given.get("check_invariants", True)
+    if type(watched) is not bool:
+        raise UsageError(f"check_invariants is {watched!r}; it should be true or false")
     world = World(
         seed=seed,
         nodes=tuple(nodes),
@@ -61,7 +64,7 @@ def sim(
         role=given.get("role", "core"),
         config=msgspec.structs.replace(ClusterConfig(), **given.get("config", {})),
         ablations=tuple(given.get("ablate", ())),
-        check_invariants=bool(given.get("check_invariants", True)),
+        check_invariants=watched,
     )
     return SimEnvironment(world, run_dir=Path(run_dir))
 

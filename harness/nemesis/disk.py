@@ -3,13 +3,15 @@
 Through the node's own disk layer, so only where the environment can reach it: our cluster's nodes
 on `local`, simulated ones on `sim`. A node whose disk fails stops itself rather than promise what
 it did not write; it is started again when the disk is healed, as an operator would. A node that was
-killed and does not start because a bit of its log was flipped does what it should, and stays away.
+killed and does not start because a bit of its log was flipped does what it should.
 Evidence: what the disk counted, and whether the node stopped.
 
 ``flip`` and ``lost-tail`` damage files at rest, where the environment knows them: the node is
 killed, a bit of one of its files is flipped, or the end of its log is cut, emptied or deleted, and
 the node is started when the fault ends. It must come back by itself, repaired from its peers, or
-refuse. Evidence: the file and the bytes that changed, read back, and whether it was repaired.
+refuse. One that refuses is replaced by a new member, if the database can do that, and stays away
+else (:mod:`harness.nemesis.damaged_nodes`). Evidence: the file and the bytes that changed, read
+back, and for each node whether it was repaired, what it said, and what took its place.
 """
 
 from __future__ import annotations
@@ -25,12 +27,11 @@ from harness.errors import SetupError, nearest
 from harness.nemesis import layers
 from harness.nemesis.base import Context, Injection, Plan
 from harness.nemesis.common import Planner, damaged, dice, skipped
+from harness.nemesis.damaged_nodes import Comeback, come_back, evidence_of
 
 KINDS = ("slow", "eio", "full", "torn", "flip", "lost-tail")
 #: done to the files of a node that was killed for it
 _AT_REST = ("flip", "lost-tail")
-#: how long a node that was damaged may take to be repaired before the run goes on
-_REPAIRED_WITHIN_NS = 10_000_000_000
 _DEFAULT = ("slow", "eio", "full")
 _MS = 1_000_000
 
@@ -89,11 +90,11 @@ class Disk(Planner):
         """
         env: Any = context.env
         if plan.id in self._damaged:
-            return await self._bring_back(env, self._damaged.pop(plan.id), injection)
+            return await self._bring_back(context, self._damaged.pop(plan.id), injection)
         healing = _Healing()
         for node in self._faulty.pop(plan.id, []):
             try:
-                await self._heal_one(env, plan, node, healing)
+                await self._heal_one(context, plan, node, healing)
             except Exception as error:  # one node's trouble must not keep the others faulty
                 said = f"{type(error).__name__}: {error}"
                 (healing.refused if node in damaged(env) else healing.failed)[node] = said
@@ -104,9 +105,10 @@ class Disk(Planner):
         grown = any(_grew(before.get(node, {}), _counts(proof)) for node, proof in proofs.items())
         felt = any(proof.get("felt") for proof in proofs.values())
         bit = bool(injection.evidence.get("bit") or healing.stopped or grown or felt)
-        found = {"bit": bit, "healed": proofs, "stopped_itself": healing.stopped}
+        found: dict[str, Any] = {"bit": bit, "healed": proofs, "stopped_itself": healing.stopped}
+        found |= evidence_of(healing.comebacks)
         if healing.refused:
-            found["refused_to_start"] = healing.refused
+            found["refused_to_start"] = found.get("refused_to_start", {}) | healing.refused
         if not bit:
             found["why"] = "nothing was written to the faulty disks meanwhile"
         return {**injection.evidence, **found}
@@ -126,36 +128,21 @@ class Disk(Planner):
         bit = any(proof.get("changed_bytes") for proof in found.values())
         return Injection({"kind": kind}, hit, evidence={"damage": found, "bit": bit})
 
-    async def _bring_back(self, env: Any, nodes: list[str], injection: Injection) -> dict[str, Any]:
-        """Start what was damaged, and wait a while for its repair."""
-        files: Any = env.files
-        refused: dict[str, str] = {}
-        repaired: dict[str, bool] = {}
-        for node in nodes:
-            try:
-                if not await env.alive(node):
-                    await env.start(node)
-            except SetupError as error:
-                if node not in damaged(env):
-                    raise
-                refused[node] = str(error)
-        for node in nodes:
-            within_ns = 0 if node in refused else _REPAIRED_WITHIN_NS
-            end_ns = env.now_ns() + within_ns
-            while not (done := await files.is_repaired(node)) and env.now_ns() < end_ns:
-                await env.sleep(50 * _MS)
-            repaired[node] = done
-        found = {**injection.evidence, "repaired": repaired}
-        return {**found, "refused_to_start": refused} if refused else found
+    async def _bring_back(
+        self, context: Context, nodes: list[str], injection: Injection
+    ) -> dict[str, Any]:
+        """Start what was damaged, wait a while for its repair, or have it replaced."""
+        found = {node: await come_back(context.env, context.db, node) for node in nodes}
+        return {**injection.evidence, **evidence_of(found)}
 
-    async def _heal_one(self, env: Any, plan: Plan, node: str, healing: _Healing) -> None:
+    async def _heal_one(self, context: Context, plan: Plan, node: str, healing: _Healing) -> None:
+        env: Any = context.env
         was_alive = await env.alive(node)
         if not was_alive:
             healing.stopped.append(node)
         # The disk first: on a bad one the node would only stop itself again.
         healing.proofs[node] = await layers.of(env).set_disk(env, plan.id, node, None)
-        if not await env.alive(node):
-            await env.start(node)
+        healing.comebacks[node] = await come_back(env, context.db, node)
 
 
 def _files_of(env: Any, nodes: Sequence[str]) -> FileDamages | None:
@@ -166,9 +153,10 @@ def _files_of(env: Any, nodes: Sequence[str]) -> FileDamages | None:
 
 
 class _Healing(msgspec.Struct):
-    """The outcome of healing: the disks' answers, and nodes that stopped, refused or failed."""
+    """The outcome of healing: the disks' answers, and nodes that stopped, came back or failed."""
 
     proofs: dict[str, dict[str, Any]] = {}
+    comebacks: dict[str, Comeback] = {}
     stopped: list[str] = []
     refused: dict[str, str] = {}
     failed: dict[str, str] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -14,6 +15,13 @@ from processes import WITHIN_S, Cluster, eventually
 from cluster.client.__main__ import _parser, _values, main
 from cluster.client.session import Complete
 from cluster.client.words import code_of, value_of
+from cluster.config import ClusterConfig
+from cluster.core.register_state import register_problem
+from cluster.core.state_machine import StateMachine
+from cluster.gossip.requests import group_problem
+from cluster.leaderless.operations import KINDS
+from cluster.runtime.options import OptionError
+from cluster.wire import Command
 
 #: a port on which nothing listens
 NOWHERE = ["--timeout", "0.2", "--nodes", "n1=127.0.0.1:1"]
@@ -204,3 +212,67 @@ def test_a_write_to_a_leaderless_store_says_what_its_reader_saw(
     words: list[str], values: tuple[object, ...]
 ) -> None:
     assert _values(_parser().parse_args([*NOWHERE, *words])) == values
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["set-add", "s", "red"], ("set-add", "red")),
+        (["set-add", "s", "[1, 2]"], ("set-add", [1, 2])),
+        (["set-remove", "s", "red"], ("set-remove", "red")),
+        (["set-read", "s"], ("set-read",)),
+        (["counter-add", "c"], ("counter-incr", 1)),
+        (["counter-add", "c", "-5"], ("counter-incr", -5)),
+        (["counter-read", "c"], ("counter-read",)),
+    ],
+)
+def test_words_of_sets_and_counters_are_operations_of_leaderless_nodes(
+    words: list[str], command: tuple[object, ...]
+) -> None:
+    given = _parser().parse_args([*NOWHERE, *words])
+    (op, *args), node = command, given.node
+    client = Answering(Complete(1, "ok", answered=True))
+    assert asyncio.run(given.carry(client, given)) == 0
+    assert client.asked == (Command(str(op), words[1], tuple(args)), "linearizable", node)
+    assert op in KINDS
+    given = _parser().parse_args([*NOWHERE, *words, "--mode", "one", "--node", "n2"])
+    asyncio.run(given.carry(client, given))
+    assert client.asked[1:] == ("one", "n2")
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        StateMachine(ClusterConfig()).problem(Command("set-add", "s", (1,))),
+        register_problem(Command("set-add", "s", (1,))),
+        group_problem(Command("set-add", "s", (1,))),
+    ],
+)
+def test_nodes_of_other_roles_refuse_sets_and_counters_in_one_sentence(
+    refusal: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = _parser().parse_args([*NOWHERE, "set-add", "s", "1"])
+    client = Answering(Complete(1, "fail", error=refusal, node="n1", answered=True))
+    assert asyncio.run(given.carry(client, given)) == 1
+    assert json.loads(capsys.readouterr().out)["error"] == (
+        "n1 is of no leaderless cluster: only nodes of role leaderless have sets and counters that "
+        "merge"
+    )
+
+
+@pytest.mark.parametrize("words", [["many"], ["1.5"], ["--5"], ["9223372036854775808"], [""]])
+def test_an_amount_is_a_whole_number_of_64_bits(words: list[str]) -> None:
+    with pytest.raises(OptionError):
+        _parser().parse_args([*NOWHERE, "counter-add", "c", *words])
+
+
+class Answering:
+    """A client that gives one answer, and remembers what it was asked."""
+
+    def __init__(self, answer: Complete) -> None:
+        self.answer = answer
+        self.asked: tuple[object, ...] = ()
+
+    async def call(self, command: Command, *, mode: str, node: str) -> Complete:
+        self.asked = (command, mode, node)
+        return self.answer

@@ -1,4 +1,4 @@
-"""Every example of docs/client.md that is in a ``sh`` block, in order, on a cluster."""
+"""Every example of docs/client.md that is in a ``sh`` block, in order, on a cluster of its role."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pytest
 from processes import Cluster
 
 from cluster.client.__main__ import main
+from cluster.client.leaderless_words import WORDS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "client.md"
-_BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+_BLOCK = re.compile(r"```sh(?: (\w+))?\n(.*?)```", re.DOTALL)
 _LINE = re.compile(r"client (.*?)(?:\s+# (.*))?")
 #: what a revision comes after
 _REVISIONS = ("--revision", "--min-revision", "--after", "compact")
@@ -23,11 +24,10 @@ FIRST_REVISION = 2
 FAR = 100_000
 
 
-def examples() -> list[tuple[str, str]]:
+def examples(role: str = "") -> list[tuple[str, str]]:
     """The words of each example, and its remark."""
-    lines = [
-        line for block in _BLOCK.findall(PAGE.read_text("utf-8")) for line in block.split("\n")
-    ]
+    blocks = _BLOCK.findall(PAGE.read_text("utf-8"))
+    lines = [line for of, block in blocks if of == role for line in block.split("\n")]
     found = [_LINE.fullmatch(line) for line in lines if line and not line.startswith("client()")]
     assert all(found), "a line in a block of the page is no example"
     return [(match[1], match[2] or "") for match in found if match is not None]
@@ -75,6 +75,28 @@ def test_the_examples_of_the_page_do_what_it_says(
             assert code == code_of(remark), (text, remark, said)
             for claim in claims_of(remark):
                 assert claim in said, (text, remark, said)
+
+
+@pytest.mark.real
+def test_the_examples_of_a_leaderless_cluster_do_what_the_page_says(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Cluster(tmp_path, "--role", "leaderless") as cluster:
+        nodes = ",".join(f"{node}={address}" for node, address in cluster.addresses.items())
+        shown = examples("leaderless")
+        assert {text.split()[0] for text, _ in shown} >= {*WORDS, "put", "get"}
+        for text, remark in shown:
+            capfd.readouterr()
+            code = main(["--nodes", nodes, "--timeout", "60", *shlex.split(text)])
+            said = "".join(capfd.readouterr())
+            assert code == code_of(remark), (text, remark, said)
+            for claim in claims_of(remark):
+                assert in_any_order(claim) in in_any_order(said), (text, remark, said)
+
+
+def in_any_order(said: str) -> str:
+    """Siblings are in the order of their actors, which are drawn."""
+    return re.sub(r"\[[^]]*\]", lambda found: "".join(sorted(found[0])), said)
 
 
 def test_the_page_has_an_example_of_every_word_of_the_core() -> None:

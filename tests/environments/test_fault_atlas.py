@@ -48,6 +48,14 @@ def test_the_voters_of_a_change_under_way_count_and_an_old_view_too() -> None:
     assert "n4, n5" in atlas.why_no_damage("n5")
 
 
+def test_of_five_nodes_only_one_is_damaged_where_a_key_lives_on_three_of_them() -> None:
+    atlas = FaultAtlas(spare=2)
+    atlas.heard("n1", {"members": list(FIVE), "outgoing": [], "replicas": 3})
+    assert atlas.why_no_damage("n4") == ""
+    atlas.note("n4")
+    assert atlas.why_no_damage("n5") == "the disks of n4 are damaged: no other may be"
+
+
 def test_a_member_that_came_back_under_another_id_is_the_same_node() -> None:
     atlas = atlas_of_five("n1")
     atlas.heard("n3", {"members": ["n1~2", "n2", "n3"], "outgoing": []})

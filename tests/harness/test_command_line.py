@@ -272,6 +272,9 @@ def test_nodes_lists_and_options_are_read():
         "a": 1, "b": "x", "c_d": True, "e": [1, "2"], "f": "",
     }  # fmt: skip
     deep = "[" * 100_000
+    assert parse_options("--o", ["a=1", "a=1"]) == {"a": 1}
+    with pytest.raises(UsageError, match="--o gives a twice: 1 and 'x'"):
+        parse_options("--o", ["a=1", "a=x"])
     assert parse_options("--o", ["a=\udcff", f"b={deep}"]) == {"a": "\udcff", "b": deep}
     with pytest.raises(UsageError):
         parse_nodes("1000")

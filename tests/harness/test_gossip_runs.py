@@ -76,6 +76,11 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
         UsageError, match="'register', which role gossip of the reference cluster does not"
     ):
         run(spec(tmp_path, "register", db_options={"role": "gossip"}))
+    with pytest.raises(
+        UsageError,
+        match=r"members, singleton \(--workload emergent-leader or membership-convergence\); ",
+    ):
+        run(spec(tmp_path, "register", db_options={"role": "gossip"}))
     with pytest.raises(UsageError, match=r"'members', which role paxos .* role=gossip has them"):
         run(spec(tmp_path, MEMBERSHIP, db_options={"role": "paxos"}))
     for damage in ("disk-lost-tail", "disk-flip"):

@@ -58,6 +58,23 @@ def test_nothing_acknowledged_is_lost_as_members_come_and_go(tmp_path: Path, wor
     assert any(fault["evidence"].get("bit") for fault in left), "no member left"
 
 
+@pytest.mark.parametrize("workload", ["siblings", "set"])
+def test_a_node_whose_disk_lost_its_tail_comes_back_as_another_member(
+    tmp_path: Path, workload: str
+) -> None:
+    done = outcome(tmp_path, workload, "disk-lost-tail", nodes=["n1", "n2", "n3", "n4", "n5"])
+    assert done.verdict.name == "VALID", done.sentence
+    told = json.loads((done.run_dir / "results.json").read_text())
+    proofs = [each["evidence"] for each in told["faults"] if each["evidence"].get("bit")]
+    assert proofs and all(each["replaced"] and "away" not in each for each in proofs)
+    hit = {name for each in told["faults"] for name in each["nodes"]}
+    for name in hit:
+        said = f"{name} refused to start from its damaged disk, and was replaced by {name}~2"
+        assert any(note.startswith(said) for note in told["evidence"]["notes"])
+    for proof in proofs:  # a key lives on three of the five: two damaged disks may be a quorum
+        assert len(proof["replaced"]) == 1
+
+
 def test_asking_one_node_is_stale_and_loses_nothing_in_the_end(tmp_path: Path) -> None:
     one = {"consistency": "one"}
     done = outcome(tmp_path / "a", "set", "partition", db_options=one)
@@ -101,7 +118,8 @@ def test_the_report_says_which_write_won_over_a_lost_one_and_why(tmp_path: Path)
             {},
             (),
             "'register', which role leaderless of the reference cluster does not "
-            "offer; it has: counter, set, siblings; --db-option versions=lww",
+            r"offer; it has: counter, set, siblings \(--workload counter or set or siblings\); "
+            "--db-option versions=lww",
         ),
         ("set", {"versions": "lww-wall"}, (), "'set', which .* --db-option versions=dotted has"),
         ("set", {"role": "leaderles"}, (), "no role 'leaderles'; did you mean 'leaderless'"),
@@ -119,3 +137,28 @@ def test_what_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
         outcome(tmp_path, workload, *nemesis, db_options=options)
+
+
+@pytest.mark.parametrize("workload", ["append", "register,mixed"])
+def test_random_profiles_have_one_load_of_clients_and_no_other(workload: str) -> None:
+    from harness.campaign.explore import job_of
+
+    with pytest.raises(UsageError, match="role leaderless, whose clients use siblings, sets and"):
+        job_of(role="leaderless", workload=workload)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"config": 1}, "--env-option config has no effect here; use the --db-option of each"),
+        ({"consensus": "zab"}, "--env-option consensus has no effect here; use --consensus"),
+        ({"role": "data"}, "--env-option role has no effect here; use --db-option role"),
+        ({"ablate": "A30"}, "--env-option ablate has no effect here; use --ablate"),
+        ({"check_invariants": "maybe"}, "check_invariants is 'maybe'; it should be true or false"),
+    ],
+)
+def test_options_that_another_one_says_are_refused(
+    tmp_path: Path, option: dict[str, object], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        outcome(tmp_path, "siblings", env_options=option)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,32 @@ def test_a_run_in_simulation_is_valid(tmp_path: Path) -> None:
 def test_an_ablation_of_the_role_is_caught(tmp_path: Path) -> None:
     outcome = run(spec(tmp_path, nemesis=("partition",), ablate=("A21p",)))
     assert outcome.verdict.name == "INVALID"
+
+
+def test_a_node_that_cannot_be_repaired_is_away_and_the_run_says_so(tmp_path: Path) -> None:
+    outcome = run(spec(tmp_path, nemesis=("disk-lost-tail",)))
+    told = json.loads((outcome.run_dir / "results.json").read_text())
+    (proof,) = [each["evidence"] for each in told["faults"] if each["evidence"].get("bit")]
+    ((node, said),) = proof["refused_to_start"].items()
+    assert "corrupt log" in said and "repaired" not in proof
+    why = "the members of role paxos do not change"
+    assert proof["away"] == {node: why}
+    assert told["evidence"]["notes"] == [
+        f"{node} refused to start from its damaged disk, and was away until the end: {why}"
+    ]
+
+
+def test_one_copy_of_two_that_was_hit_is_repaired_by_the_node_itself(tmp_path: Path) -> None:
+    outcome = run(spec(tmp_path, nemesis=("disk-flip",)))
+    told = json.loads((outcome.run_dir / "results.json").read_text())
+    bit = [each["evidence"] for each in told["faults"] if each["evidence"].get("bit")]
+    hit = [(node, row["file"][:10], each) for each in bit for node, row in each["damage"].items()]
+    assert hit
+    for node, file, proof in hit:
+        if file == "superblock":
+            assert proof["repaired"] == {node: True}
+        else:
+            assert node in proof["refused_to_start"]
 
 
 @pytest.mark.parametrize(

@@ -313,6 +313,7 @@ WATCHED = {
     "A35b": "",  # what a client had read, the invariants do not know
     "A35c": "dot-unique",
     "A35d": "",
+    "A35e": "dot-unique",
     "A45a": "",
     "A45b": "",
     "A46a": "",

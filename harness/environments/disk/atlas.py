@@ -4,7 +4,8 @@ The problem: a bit that flips on most disks destroys what no system could keep, 
 follows is no bug of the system. The solution: damage is noted before it is done, since it may be
 done and the answer lost, and no further node may be damaged where a majority would no longer be
 sound. Voters are counted, not nodes: those of every configuration that a node was last heard to
-know, current or under way. The rule is the simulation's (:mod:`cluster.simulation.sound_voters`).
+know, current or under way. Where a node says on how many nodes a key lives, no more are damaged
+than those can miss. The rule is the simulation's (:mod:`cluster.simulation.sound_voters`).
 A node that does not answer still goes by what it said last.
 """
 
@@ -52,8 +53,11 @@ class FaultAtlas:
             status: its status, with member ids.
         """
         from cluster.consensus.membership import name_of  # late: foreign databases need none of it
-        from cluster.simulation.sound_voters import voter_sets
+        from cluster.simulation.sound_voters import spare_disks, voter_sets
 
+        copies = status.get("replicas")
+        if isinstance(copies, int) and copies > 0:
+            self._spare = min(self._spare, spare_disks(copies))
         self._known[node] = [frozenset(map(name_of, each)) for each in voter_sets(status)]
 
     def why_no_damage(self, node: str) -> str:
