@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -9,11 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
+from fake_node import fake_node
 from processes import WITHIN_S, Cluster, eventually
 
-from cluster.client.__main__ import _parser, _values, main
+from cluster.client.__main__ import _call, _parser, _values, main
 from cluster.client.session import Complete
 from cluster.client.words import code_of, value_of
+from cluster.wire import Request, Response
 
 #: a port on which nothing listens
 NOWHERE = ["--timeout", "0.2", "--nodes", "n1=127.0.0.1:1"]
@@ -189,6 +192,38 @@ def test_a_watch_begins_now_unless_it_is_told_when(tmp_path: Path) -> None:
             subprocess.run([*client, "put", "w", str(value)], check=True, capture_output=True)
         seen = watching.communicate()[0]
         assert '"type": "put"' in seen and '"value": 1,' not in seen
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        ([], ""),
+        (["--after", "7"], ""),
+        (["--after", "9"], "watch w: the newest revision is 7; changes are shown from revision 10"),
+    ],
+)
+def test_a_watch_after_a_revision_that_is_not_there_yet_says_so_and_waits(
+    after: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[str] = []
+
+    def core(request: Request) -> Response:
+        if request.command.op == "get":
+            return Response(request.id, "ok", None, 7)
+        told.append(capsys.readouterr().err)
+        begins = request.command.args[0]["after"]
+        change = {"type": "put", "key": "w", "revision": begins + 1}
+        return Response(request.id, "ok", {"events": [change], "revision": begins + 1}, 99)
+
+    async def main() -> int:
+        async with fake_node(core) as address:
+            words = ["--nodes", f"n1={address}", "--timeout", "60", "watch", "w", "--events", "1"]
+            return await _call(_parser().parse_args([*words, *after]))
+
+    assert asyncio.run(main()) == 0
+    (at_once,) = told
+    assert said in at_once and at_once.count("\n") == bool(said)
+    assert json.loads(capsys.readouterr().out)["revision"] == (10 if said else 8)
 
 
 @pytest.mark.parametrize(
