@@ -86,6 +86,103 @@ def test_a_redirect_is_followed_at_once_with_the_same_number() -> None:
     assert done(client.on_response(3, connect.epoch, Response(again.id, "ok", 1, 9))) == [(1, "ok")]
 
 
+def test_copies_are_sent_at_doubling_distances_with_a_bound_until_the_deadline() -> None:
+    """A slow cluster gets fewer copies: each is an entry of its log."""
+    client, now_ns = connected(attempt_ns=100 * MS, backoff_max_ns=10 * MS), 0
+    _id, actions = client.submit(0, put("x", 1), timeout_ns=8_000 * MS)
+    waited_ms, patience_ms, began_ns, ended = [], [], 0, done(actions)
+    while not ended:
+        if any(isinstance(a, Connect) for a in actions):
+            actions = client.on_connected(now_ns, client.epoch)
+        for request in sends(actions):
+            began_ns = now_ns
+            patience_ms.append(request.timeout_ns // MS)
+        timers = [a.at_ns for a in actions if isinstance(a, SetTimer)]
+        now_ns = timers[-1] if timers else now_ns + MS
+        actions = client.on_tick(now_ns)
+        ended = done(actions)
+        if now_ns - began_ns >= 100 * MS:
+            waited_ms.append((now_ns - began_ns) // MS)
+            began_ns = now_ns
+    assert patience_ms[:6] == [100, 200, 400, 800, 1600, 1600]
+    assert waited_ms[:6] == patience_ms[:6], "the node keeps it as long as the client waits"
+    assert patience_ms[-1] < 1600 and now_ns == 8_000 * MS, "not beyond the deadline"
+    assert ended == [(1, "unknown")]
+
+
+def test_the_next_command_is_waited_for_as_long_as_the_first_copy() -> None:
+    client = connected(attempt_ns=100 * MS)
+    begin(client, put("x", 1), timeout_ns=250 * MS)
+    client.on_tick(100 * MS)
+    client.on_tick(200 * MS)
+    client.on_connected(200 * MS, client.epoch)
+    assert done(client.on_tick(250 * MS)) == [(1, "unknown")]
+    client.submit(1_000 * MS, put("x", 2), timeout_ns=5_000 * MS)
+    (request,) = sends(client.on_connected(1_000 * MS, client.epoch))
+    assert (request.seq, request.timeout_ns) == (2, 100 * MS)
+
+
+# -- a leader that the session was not made with --------------------------------------------------
+
+
+def redirected_to_n9(client: ClientSession) -> tuple[Request, list[Action]]:
+    """The first request, and what follows when n1 says that n9 leads."""
+    first = begin(client, put("x", 1), timeout_ns=5_000 * MS)
+    said = Response(first.id, "redirect", leader="n9~2", error="n9~2 leads, n1 does not")
+    return first, client.on_response(1, client.epoch, said)
+
+
+def test_a_leader_that_joined_later_is_found_by_its_address() -> None:
+    client = connected()
+    first, actions = redirected_to_n9(client)
+    (question,) = sends(actions)
+    assert (question.command.op, question.mode, question.seq) == ("members", "stale", 0)
+    told = {"addresses": {"n8": "h:1", "n9~2": "h:2"}}
+    actions = client.on_response(2, client.epoch, Response(question.id, "ok", told))
+    (connect,) = [a for a in actions if isinstance(a, Connect)]
+    assert (connect.node, connect.address) == ("n9", "h:2")
+    (again,) = sends(client.on_connected(3, connect.epoch))
+    assert again.seq == first.seq
+    client.on_disconnected(4, connect.epoch)
+    actions = client.on_tick(1_000 * MS)
+    asked = [a.address for a in actions if isinstance(a, Connect)]
+    assert asked == [""] and client.node in NODES, "the address of a founder is the host's"
+
+
+@pytest.mark.parametrize("told", [{"addresses": {"n8": "h:1"}}, {"addresses": 7}, None, {}])
+def test_a_leader_without_an_address_is_named_and_the_other_nodes_are_asked(told: Any) -> None:
+    client = connected()
+    now_ns, (_first, actions) = 1, redirected_to_n9(client)
+    asked = ["n1"]
+    while not done(actions):
+        for request in sends(actions):
+            said = Response(request.id, "ok", told)
+            if request.command.op != "members":
+                why = f"n9~2 leads, {client.node} does not"
+                said = Response(request.id, "redirect", leader="n9~2", error=why)
+            actions = client.on_response(now_ns, client.epoch, said)
+            break
+        else:
+            if any(isinstance(a, Connect) for a in actions):
+                asked.append(client.node)
+                actions = client.on_connected(now_ns, client.epoch)
+            else:
+                now_ns += 10 * MS
+                actions = client.on_tick(now_ns)
+    (failed,) = [a for a in actions if isinstance(a, Complete)]
+    assert failed.status == "fail" and not failed.answered, "a redirect says that it did not happen"
+    assert f"n9~2 leads, {failed.node} does not, and this client knows no address" in failed.error
+    assert "--nodes n9=HOST:PORT" in failed.error
+    assert set(asked) == set(NODES) and len(asked) < 40
+
+
+def test_a_node_that_does_not_tell_the_address_is_left() -> None:
+    client = connected(attempt_ns=100 * MS)
+    redirected_to_n9(client)
+    actions = client.on_tick(101 * MS) + client.on_tick(200 * MS)
+    assert [a.node for a in actions if isinstance(a, Connect)] == ["n2"]
+
+
 def test_redirects_in_a_circle_are_slowed_down() -> None:
     client = connected()
     request, connects = begin(client, put("x", 1)), 0
