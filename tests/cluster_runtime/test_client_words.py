@@ -226,6 +226,42 @@ def test_a_watch_after_a_revision_that_is_not_there_yet_says_so_and_waits(
     assert json.loads(capsys.readouterr().out)["revision"] == (10 if said else 8)
 
 
+@pytest.mark.parametrize("address", ["", "its own", "nowhere"])
+def test_a_leader_that_joined_later_is_asked_at_the_address_that_it_joined_with(
+    address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    redirects: list[int] = []
+
+    def leader(request: Request) -> Response:
+        return Response(request.id, "ok", 1, 8)
+
+    async def main() -> int:
+        async with fake_node(leader) as at:
+            joined_with = {"n4": at if address == "its own" else address}
+
+            def follower(request: Request) -> Response:
+                if request.command.op == "members":
+                    return Response(request.id, "ok", {"addresses": joined_with}, 7)
+                if request.command.op == "get":
+                    return Response(request.id, "ok", None, 7)
+                redirects.append(request.id)
+                why = "n4 leads, n1 does not"
+                return Response(request.id, "redirect", None, 7, "n4", why)
+
+            async with fake_node(follower) as known:
+                timeout = "60" if address == "its own" else "0.5"
+                words = ["--nodes", f"n1={known}", "--timeout", timeout, "put", "x", "1"]
+                return await _call(_parser().parse_args(words))
+
+    code = asyncio.run(main())
+    told = json.loads(capsys.readouterr().out)
+    if address == "its own":
+        assert (code, told["status"], told["node"], len(redirects)) == (0, "ok", "n4", 1)
+    else:
+        assert code == 3 and "timed out: n4 leads, n1 does not" in told["error"]
+        assert ("--nodes n4=HOST:PORT" in told["error"]) == (not address)
+
+
 @pytest.mark.parametrize(
     ("words", "values"),
     [
