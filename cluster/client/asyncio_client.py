@@ -128,7 +128,9 @@ class AsyncioClient:
         cluster: the cluster's name.
         timeout_s: deadline of a call that gives none.
         window: commands under way at once; more wait their turn, in order.
-        attempt_s: how long one node may take to answer before another is tried.
+        attempt_s: how long one node may take to answer before another is tried; twice as long for
+            each later copy of a request, unless the client is restless.
+        restless: see :class:`cluster.client.session.ClientSession`.
         tls: context made by :func:`cluster.runtime.tls.client_context`, or None.
         token: the cluster's token, if it has one.
         revision: one that another session saw: ``session`` reads are as new as it.
@@ -147,6 +149,7 @@ class AsyncioClient:
         timeout_s: float = 5.0,
         window: int = 1,
         attempt_s: float = 1.0,
+        restless: bool = False,
         tls: ssl.SSLContext | None = None,
         token: str = "",
         revision: int = 0,
@@ -161,6 +164,7 @@ class AsyncioClient:
             rng=EntropyRng(),
             window=window,
             attempt_ns=int(attempt_s * 1e9),
+            restless=restless,
             revision=revision,
         )
         self._cluster = cluster

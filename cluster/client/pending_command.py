@@ -92,9 +92,8 @@ class Pending:
         self, request_id: int, node: NodeId, now_ns: int, attempt_ns: int, first_unanswered: int,
         name: SessionName,
     ) -> Request:  # fmt: skip
-        """A copy that is sent to a node now; the first one is waited for ``attempt_ns``."""
+        """A copy that is sent to a node now, which should answer within ``attempt_ns``."""
         self.request_id, self.last_node = request_id, node
-        attempt_ns = window_ns(attempt_ns, self.copies_lost)
         attempt_ns = max(1, self.deadline_ns - now_ns) if self.once else attempt_ns
         self.attempt_until_ns = now_ns + attempt_ns
         return Request(
@@ -109,6 +108,10 @@ class Pending:
             min_revision=name.revision,
             staleness_ns=self.staleness_ns,
         )
+
+    def window_ns(self, first_ns: int, restless: bool) -> int:
+        """How long the next copy may go unanswered; ``restless``: as long as the first."""
+        return first_ns if restless else window_ns(first_ns, self.copies_lost)
 
     def answered(self, error: str) -> None:
         """The copy under way was answered."""

@@ -59,6 +59,8 @@ from cluster.wire import Command, Request, Response
 #: Operations that take no number in the session: reads, and requests about the cluster itself,
 #: which say how things shall be and so may be asked again.
 UNNUMBERED = READS | LEADERLESS_READS | MEMBER_OPS | {WATCH} | GROUP_UNNUMBERED
+#: Clients of tests that wait for less than this, before they ask another node, are restless.
+PATIENT_NS = 1_000 * MS
 
 
 class Connect(msgspec.Struct, frozen=True):
@@ -118,7 +120,8 @@ class ClientSession:
         nodes: the nodes, the preferred one first.
         rng: randomness for back-off.
         window: commands under way at once.
-        attempt_ns: how long one copy may go unanswered before another node is tried.
+        attempt_ns: how long the first copy may go unanswered before another node is tried.
+        restless: so long may later copies, too: for tests, as it finds nodes that should not answer.
         backoff_min_ns, backoff_max_ns: bounds of the growing delay between attempts.
         revision: one that was answered elsewhere, and that ``session`` reads are as new as.
 
@@ -134,6 +137,7 @@ class ClientSession:
         rng: Rng,
         window: int = 1,
         attempt_ns: int = 1_000 * MS,
+        restless: bool = False,
         backoff_min_ns: int = 10 * MS,
         backoff_max_ns: int = 500 * MS,
         revision: int = 0,
@@ -142,7 +146,7 @@ class ClientSession:
         self._routing = Routing(nodes, rng=rng, backoff_ns=(backoff_min_ns, backoff_max_ns))
         self._name = SessionName(name, revision)
         self._window = window
-        self._attempt_ns = attempt_ns
+        self._attempt_ns, self._restless = attempt_ns, restless
         self._channel = OutgoingChannel()
         self._dialling = False
         self._pending: list[Pending] = []
@@ -397,7 +401,8 @@ class ClientSession:
     def _send(self, now_ns: int, pending: Pending) -> None:
         request_id, self._next_request = self._next_request, self._next_request + 1
         first = next((p.seq for p in self._pending if p.seq), self._name.next_number)
-        request = pending.copy(request_id, self.node, now_ns, self._attempt_ns, first, self._name)
+        window_ns = pending.window_ns(self._attempt_ns, self._restless)
+        request = pending.copy(request_id, self.node, now_ns, window_ns, first, self._name)
         self._out.append(SendRequest(self._channel.epoch, request))
 
     def _set_timer(self, now_ns: int) -> None:

@@ -110,6 +110,16 @@ def test_copies_are_sent_at_doubling_distances_with_a_bound_until_the_deadline()
     assert ended == [(1, "unknown")]
 
 
+def test_a_restless_client_waits_for_each_copy_as_long_as_for_the_first() -> None:
+    client = connected(attempt_ns=100 * MS, restless=True)
+    begin(client, put("x", 1))
+    for copy in (1, 2, 3):
+        client.on_tick(copy * 1_000 * MS)
+        client.on_tick(copy * 1_000 * MS + 500 * MS)
+        (again,) = sends(client.on_connected(copy * 1_000 * MS + 500 * MS, client.epoch))
+        assert again.timeout_ns == 100 * MS
+
+
 def test_the_next_command_is_waited_for_as_long_as_the_first_copy() -> None:
     client = connected(attempt_ns=100 * MS)
     begin(client, put("x", 1), timeout_ns=250 * MS)
