@@ -65,7 +65,7 @@ class Pending:
         self.copies_lost = 0  # copies that ended without an outcome
         self.last_error = UNREACHED
         self.last_node = ""
-        self.leader: NodeId = ""  # whom the last answer named, if it is none of the nodes
+        self.leader: NodeId = ""  # whom the last answer named, if that one cannot be gone to
 
     @property
     def pinned(self) -> bool:
@@ -129,6 +129,11 @@ class Pending:
             return f"{self.last_node} did not answer"
         if behind and self.last_error == UNREACHED:
             return "it was not sent, since earlier commands were still under way"
+        if self.leader == self.last_node != "":
+            return (
+                f"{self.last_error}, and this client asked it as {self.last_node}: look at the "
+                f"address of {self.last_node} in --nodes"
+            )
         if self.leader and self.leader not in known:
             return (
                 f"{self.last_error}, and this client knows no address of {self.leader}: name it "

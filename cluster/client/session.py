@@ -206,9 +206,7 @@ class ClientSession:
         Returns:
             The command's id, to be found in its :class:`Complete`, and actions.
         """
-        seq = 0
-        if command.op not in UNNUMBERED:
-            seq = self._name.number()
+        seq = 0 if command.op in UNNUMBERED else self._name.number()
         id, self._next_id = self._next_id, self._next_id + 1
         self._pending.append(Pending(id, seq, command, mode, now_ns + timeout_ns, to, staleness_ns))
         return id, self._settle(now_ns)
@@ -285,10 +283,9 @@ class ClientSession:
         elif status == "expired":
             pending.in_doubt = True
             self._begin_anew(response.revision)
-        elif status == "redirect" and leader and not pending.pinned:
+        elif status == "redirect" and leader not in ("", routing.node) and not pending.pinned:
             routing.redirected(now_ns)
-            if leader != routing.node:
-                self._leave_for(leader)
+            self._leave_for(leader)
         elif status == "redirect" and response.leader and not (leader or self._question.id):
             pending.leader = name_of(response.leader)
             self._ask(now_ns, response.leader)
@@ -296,6 +293,8 @@ class ClientSession:
             # retry: refused for now. unknown: it may be in the log, and its next copy will tell.
             if status not in ("retry", "redirect"):
                 pending.lost(pending.last_error)
+            elif status == "redirect":  # to the node that is asked: another one has its address
+                pending.leader, leader = leader, ""
             self._leave_for(routing.elsewhere(now_ns, leader))
 
     def _begin_anew(self, revision: int) -> None:
@@ -353,8 +352,10 @@ class ClientSession:
 
     def _time_out(self, now_ns: int) -> None:
         """End commands whose deadline came; leave a node that does not answer."""
-        silent = self._question.until_ns <= now_ns
+        silent, error = self._question.until_ns <= now_ns, f"{self.node} did not answer"
         for place, pending in enumerate(list(self._pending)):
+            if self._question.id:
+                pending.unreached(error, "")
             if pending.deadline_ns <= now_ns:
                 silent = silent or bool(pending.request_id)
                 why = pending.why_late(place >= self._window, self._routing.nodes)
@@ -364,7 +365,6 @@ class ClientSession:
             elif pending.attempt_until_ns <= now_ns:
                 silent = True
         if silent:
-            error = f"{self.node} did not answer"
             self._lose_copies(error)
             self._routing.back_off(now_ns)
             self._leave_for(self._routing.next_in_turn())

@@ -193,6 +193,30 @@ def test_a_node_that_does_not_tell_the_address_is_left() -> None:
     assert [a.node for a in actions if isinstance(a, Connect)] == ["n2"]
 
 
+@pytest.mark.parametrize("at_ms", [50, 3_000])
+def test_a_node_that_does_not_answer_the_first_question_is_named(at_ms: int) -> None:
+    client = session()
+    client.submit(0, put("x", 1), timeout_ns=at_ms * MS)
+    client.on_connected(0, 1)
+    actions = client.on_tick(min(at_ms, 1_000) * MS)
+    actions += client.on_tick(at_ms * MS)
+    (late,) = [a for a in actions if isinstance(a, Complete)]
+    assert (late.status, late.error) == ("fail", "timed out: n1 did not answer")
+
+
+def test_a_node_that_has_anothers_address_is_left_and_named() -> None:
+    """n1 and n2 took each other's place in the client's list; n1 leads."""
+    client = connected()
+    request = begin(client, put("x", 1), timeout_ns=100 * MS)
+    swapped = Response(request.id, "redirect", leader="n1", error="n1 leads, n2 does not")
+    actions = client.on_response(1, client.epoch, swapped)
+    actions += client.on_tick(50 * MS)
+    assert [a.node for a in actions if isinstance(a, Connect)] == ["n2"]
+    (late,) = [a for a in client.on_tick(100 * MS) if isinstance(a, Complete)]
+    assert late.status == "fail"
+    assert "n1 leads, n2 does not, and this client asked it as n1: look at the" in late.error
+
+
 def test_redirects_in_a_circle_are_slowed_down() -> None:
     client = connected()
     request, connects = begin(client, put("x", 1)), 0
