@@ -1,7 +1,7 @@
 """The words of ``python -m cluster.client`` beyond single keys: ranges, leases, locks and more.
 
 Each word adds its parser, and is carried out by a coroutine that prints its answer as JSON and
-returns the exit code. Used by ``cluster.client.__main__``.
+returns the exit code. Used by ``cluster.client.command_line``.
 """
 
 from __future__ import annotations

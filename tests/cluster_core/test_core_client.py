@@ -10,7 +10,7 @@ from core_pump import Pump, SeededRng, get, put
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.client.__main__ import main
+from cluster.client.command_line import main
 from cluster.client.session import Action, ClientSession, Complete, Connect, SendRequest
 from cluster.config import MS, ClusterConfig
 from cluster.ports import SetTimer

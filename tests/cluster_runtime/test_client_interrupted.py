@@ -10,7 +10,7 @@ import pytest
 from fake_node import fake_node
 
 from cluster.client import recipes, words
-from cluster.client.__main__ import _call, _parser
+from cluster.client.command_line import _call, _parser
 from cluster.wire import Request, Response
 
 Seen = list[Request]

@@ -13,7 +13,7 @@ import pytest
 from fake_node import fake_node
 from processes import WITHIN_S, Cluster, eventually
 
-from cluster.client.__main__ import _call, _parser, _values, main
+from cluster.client.command_line import _call, _parser, _values, main
 from cluster.client.session import Complete
 from cluster.client.words import code_of, value_of
 from cluster.wire import Request, Response
@@ -224,6 +224,23 @@ def test_a_watch_after_a_revision_that_is_not_there_yet_says_so_and_waits(
     (at_once,) = told
     assert said in at_once and at_once.count("\n") == bool(said)
     assert json.loads(capsys.readouterr().out)["revision"] == (10 if said else 8)
+
+
+def test_an_interruption_while_modules_are_imported_is_no_traceback() -> None:
+    script = """
+import os, runpy, signal, sys
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == "cluster.client.session":
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupted())
+runpy.run_module("cluster.client", run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=WITHIN_S
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-2, "", "")
 
 
 @pytest.mark.parametrize("address", ["", "its own", "nowhere"])
