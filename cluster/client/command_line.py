@@ -73,6 +73,8 @@ _MEMBER_OPS = {
 #: argparse's sentence about a word that is none of those there are
 _CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)")
 
+_NODES = "the nodes, the one to ask first before the others; a leader that joined later is found"
+
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
@@ -140,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
         description="One command to a cluster.",
         epilog=f"examples:\n{examples}\n\n{codes}",
     )
-    parser.add_argument("--nodes", default="", metavar="N=HOST:PORT,...", help="the nodes")
+    parser.add_argument("--nodes", default="", metavar="N=HOST:PORT,...", help=_NODES)
     parser.add_argument(
         "--admin", default="", metavar="HOST:PORT,...", help="admin endpoints, for status and hash"
     )

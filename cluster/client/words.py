@@ -215,7 +215,8 @@ def _watch_parser(ops: Any) -> None:
     parser.add_argument("key")
     parser.add_argument(
         "--after", type=whole("revision", 0), metavar="R",
-        help="begin after this revision, 0 for the first; from now on if not given",
+        help="begin after this revision, 0 for the first, and one to come is waited for; from now "
+        "on if not given",
     )  # fmt: skip
     parser.add_argument(
         "--events", type=whole("number of events", 0), default=0, metavar="N",
@@ -238,7 +239,7 @@ def _lease_parsers(ops: Any, parser_class: type[argparse.ArgumentParser]) -> Non
         parser.set_defaults(carry=_lease, node="", key="")
         if word == "grant":
             parser.add_argument("ttl_s", type=seconds, metavar="SECONDS")
-            parser.add_argument("--id", dest="key", default="")
+            parser.add_argument("--id", dest="key", default="", help="its name, or one is drawn")
         elif word != "list":
             parser.add_argument("key", metavar="ID")
 
