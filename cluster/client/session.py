@@ -319,7 +319,6 @@ class ClientSession:
         self._pending.remove(pending)
         in_doubt = pending.in_doubt or pending.request_id
         status = "unknown" if pending.writes and in_doubt else "fail"
-        why = why or pending.last_error
         self._out.append(Complete(pending.id, status, error=why, node=pending.last_node))
 
     # -- connections ------------------------------------------------------------------------------
@@ -354,9 +353,10 @@ class ClientSession:
         """End commands whose deadline came; leave a node that does not answer."""
         silent, error = self._question.until_ns <= now_ns, f"{self.node} did not answer"
         for place, pending in enumerate(list(self._pending)):
-            if self._question.id:
+            late = pending.deadline_ns <= now_ns
+            if self._question.id and place < self._window and (silent or late):
                 pending.unreached(error, "")
-            if pending.deadline_ns <= now_ns:
+            if late:
                 silent = silent or bool(pending.request_id)
                 why = pending.why_late(place >= self._window, self._routing.nodes)
                 self._give_up(pending, f"timed out: {why}")

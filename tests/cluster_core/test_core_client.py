@@ -204,6 +204,16 @@ def test_a_node_that_does_not_answer_the_first_question_is_named(at_ms: int) -> 
     assert (late.status, late.error) == ("fail", "timed out: n1 did not answer")
 
 
+def test_a_command_behind_the_first_question_was_not_sent() -> None:
+    client = session()
+    client.submit(0, put("x", 1), timeout_ns=5_000 * MS)
+    (probe,) = sends(client.on_connected(0, 1))
+    client.submit(1, put("x", 2), timeout_ns=500 * MS)
+    client.on_response(2, 1, Response(probe.id, "ok", None, 77))
+    (late,) = [a for a in client.on_tick(501 * MS) if isinstance(a, Complete)]
+    assert late.error == "timed out: it was not sent, since earlier commands were still under way"
+
+
 def test_a_node_that_has_anothers_address_is_left_and_named() -> None:
     """n1 and n2 took each other's place in the client's list; n1 leads."""
     client = connected()
