@@ -246,7 +246,8 @@ class DiskError(Exception):
         self.code = code
         #: whether there was no room for a new file: nothing was written, and it may be tried again
         self.no_room = operation == "create" and code in ("ENOSPC", "EDQUOT")
-        super().__init__(f"{operation} {name!r} failed with {code}")
+        why = ": it is a directory" if code == "EISDIR" else ""
+        super().__init__(f"{operation} {name!r} failed with {code}{why}")
 
 
 class Disk(Protocol):

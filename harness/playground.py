@@ -265,8 +265,9 @@ def load(where: Path) -> Playground:
         parse_nodes(",".join(node.name for node in found.nodes))  # they become file names
         return found
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        why = (isinstance(error, OSError) and error.strerror) or str(error)
         raise UsageError(
-            f"{where} holds no cluster ({STATE}: {error}); `harness cluster up` makes one"
+            f"{where} holds no cluster ({STATE}: {why}); `harness cluster up` makes one"
         ) from None
 
 

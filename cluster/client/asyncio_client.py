@@ -30,7 +30,7 @@ from cluster.ports import SetTimer
 from cluster.runtime.ending import ended
 from cluster.runtime.frames import BadFrame, encode_frame, response_decoder
 from cluster.runtime.links import tune
-from cluster.runtime.options import parse_address
+from cluster.runtime.options import OptionError, parse_address
 from cluster.runtime.tls import HUNG_UP, why_failed
 from cluster.wire import REQUEST_BYTES_MAX, Command, Hello
 
@@ -128,7 +128,9 @@ class AsyncioClient:
         cluster: the cluster's name.
         timeout_s: deadline of a call that gives none.
         window: commands under way at once; more wait their turn, in order.
-        attempt_s: how long one node may take to answer before another is tried.
+        attempt_s: how long one node may take to answer before another is tried; twice as long for
+            each later copy of a request, unless the client is restless.
+        restless: see :class:`cluster.client.session.ClientSession`.
         tls: context made by :func:`cluster.runtime.tls.client_context`, or None.
         token: the cluster's token, if it has one.
         revision: one that another session saw: ``session`` reads are as new as it.
@@ -147,6 +149,7 @@ class AsyncioClient:
         timeout_s: float = 5.0,
         window: int = 1,
         attempt_s: float = 1.0,
+        restless: bool = False,
         tls: ssl.SSLContext | None = None,
         token: str = "",
         revision: int = 0,
@@ -161,6 +164,7 @@ class AsyncioClient:
             rng=EntropyRng(),
             window=window,
             attempt_ns=int(attempt_s * 1e9),
+            restless=restless,
             revision=revision,
         )
         self._cluster = cluster
@@ -279,19 +283,24 @@ class AsyncioClient:
         self._dialling = asyncio.get_running_loop().create_task(self._dial(action))
 
     async def _dial(self, action: Connect) -> None:
-        address = self._addresses[action.node]
         name, epoch = self._session.name, action.epoch
         hello = Hello(self._cluster, name, peer=False, epoch=epoch, token=self._token)
         tls: dict[str, Any] = {}
         if self._tls is not None:
             tls = {"ssl": self._tls, "server_hostname": action.node}
+        address = self._addresses.get(action.node)
         try:
+            if address is None:
+                address = parse_address(action.address, option=f"the address of {action.node}")
             # Not wait_for, which may swallow a cancellation that comes as the dial ends.
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 make = partial(_Wire, self, action.node, epoch, hello)
                 _, wire = await asyncio.get_running_loop().create_connection(
                     make, address.host, address.port, **tls
                 )
+        except OptionError as error:  # what a member joined with is no address
+            self._disconnected(epoch, str(error))
+            return
         except (TimeoutError, OSError) as error:
             reason = why_failed(error) or str(error) or "no connection in time"
             self._disconnected(epoch, f"{action.node} at {address}: {reason}")

@@ -20,7 +20,7 @@ A key is a word, or a JSON string if it has blanks; a value is JSON, or else a s
 What went wrong is one sentence in ``error``: why a transaction was aborted, that a partition has
 moved, that there is no such partition or transaction, or that the nodes carry no partitions.
 
-Used by ``cluster.client.__main__``.
+Used by ``cluster.client.command_line``.
 """
 
 from __future__ import annotations

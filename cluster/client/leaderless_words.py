@@ -16,7 +16,7 @@ context, and ``put --context`` replaces those.
 What is refused is one sentence in ``error``: that the nodes are of another role, or keep the last
 write alone (``--versions lww-hybrid`` and its like), or that an amount is no number.
 
-Used by ``cluster.client.__main__``.
+Used by ``cluster.client.command_line``.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ caller gives a recipe its :class:`Surroundings`.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol
@@ -64,8 +65,20 @@ class Background(Protocol):
         """End it where it waits."""
 
 
+def lease_name() -> str:
+    """A name for a lease that no other lease has.
+
+    A client that names its lease itself can end it before it has heard that it was granted.
+    """
+    return f"held-{random.SystemRandom().getrandbits(64):016x}"
+
+
 class Surroundings(Protocol):
-    """Where a holder lives: its monotonic clock, and what runs beside it."""
+    """Where a holder lives: its monotonic clock, what runs beside it, the names of its leases."""
+
+    def lease_name(self) -> str:
+        """A name that no other lease has; "" to let the core choose one. Then a lease that is being
+        granted when its holder is cancelled ends by itself."""
 
     def now_s(self) -> float:
         """Seconds of a clock that never goes back."""
@@ -79,6 +92,10 @@ class Surroundings(Protocol):
 
 class AsyncioSurroundings:
     """Those of a program on asyncio."""
+
+    def lease_name(self) -> str:
+        """One drawn at random."""
+        return lease_name()
 
     def now_s(self) -> float:
         """The machine's monotonic clock."""
@@ -123,6 +140,8 @@ class Held:
         self._renewing: Background | None = None
         #: the revision at which it was taken: larger than that of every earlier holder; 0 before
         self.token = 0
+        #: whether :meth:`take` was cancelled, and a lease may be left that ends by itself
+        self.may_linger = False
 
     @property
     def valid(self) -> bool:
@@ -130,7 +149,11 @@ class Held:
         return bool(self.token) and self._view.may_act(self._now_ns())
 
     async def take(self, *, timeout_s: float | None = None) -> bool:
-        """Wait until it is free, and take it. Cancelled meanwhile, it leaves no lease.
+        """Wait until it is free, and take it.
+
+        Cancelled meanwhile, it leaves no lease: not even one that is being granted, since the
+        cluster carries out what a session asks for in order. If the cluster does not say so within
+        ``ABANDON_S``, :attr:`may_linger` is True.
 
         Args:
             timeout_s: how long to wait; None for ever, 0 not at all.
@@ -142,8 +165,8 @@ class Held:
             RecipeError: the cluster refused, or an outcome is unknown.
         """
         until_s = None if timeout_s is None else self._around.now_s() + timeout_s
-        await self._grant()
         try:
+            await self._grant()
             while True:
                 made = await self._done("txn", "", *self._creation())
                 if made.value["succeeded"]:
@@ -159,18 +182,25 @@ class Held:
                     Command("watch", self._key, ({"after": made.revision},)), timeout_s=left_s
                 )
         except asyncio.CancelledError:
-            await self._abandon()
+            self.may_linger = not await self._abandon()
             raise
         except BaseException:  # the lease must end
             self.stop()
             raise
 
-    async def _abandon(self) -> None:
-        """Revoke the lease on the way out, if that is done in a moment: else it ends by itself."""
+    async def _abandon(self) -> bool:
+        """Revoke the lease on the way out, if that is done in a moment: else it ends by itself.
+
+        Returns:
+            Whether no lease is left, and none can be granted any more.
+        """
         self.stop()
         lease, self._lease = self._lease, ""
+        if not lease:
+            return False
         limit_s = min(self._ttl_s, ABANDON_S)
-        await self._client.call(Command("lease-revoke", lease), timeout_s=limit_s)
+        done = await self._client.call(Command("lease-revoke", lease), timeout_s=limit_s)
+        return done.answered
 
     def _creation(self) -> tuple[list[Any], list[Any], list[Any]]:
         absent = [[self._key, "version", "==", 0]]
@@ -199,7 +229,12 @@ class Held:
 
     async def _grant(self) -> None:
         asked_ns, ttl_ns = self._now_ns(), int(self._ttl_s * 1e9)
-        done = await self._done("lease-grant", "", ttl_ns)
+        name = self._around.lease_name()
+        try:
+            done = await self._done("lease-grant", name, ttl_ns)
+        except asyncio.CancelledError:
+            self._lease = name  # it may be granted yet: it is revoked on the way out
+            raise
         self._lease = done.value["lease"]
         self._view.granted(asked_ns, self._now_ns(), ttl_ns)
         self._renewing = self._around.spawn(self._renew())

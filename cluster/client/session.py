@@ -5,8 +5,11 @@ leads. Asking again is necessary and dangerous; giving up is necessary and must 
 
 Solution. A session keeps one connection, numbers its writes, and sends a write again under the same
 number, to whichever node leads, until it is answered or its deadline comes; the cluster recognises
-the copies (Idempotent Receiver). Events go in (connected, disconnected, response, tick), actions
-come out (connect, send, complete, set a timer), and a host carries them out over any transport.
+the copies (Idempotent Receiver). Each later copy is waited for twice as long as the one before
+(``cluster.channel.asking_again``). A leader that the session was not made with is asked for by
+name: the members know the address of one that joined later. Events go in (connected, disconnected,
+response, tick), actions come out (connect, send, complete, set a timer), and a host carries them
+out over any transport.
 
 Outcomes, and they are meant literally:
 
@@ -38,11 +41,14 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from cluster.channel.request_waiting_list import NEVER_NS
 from cluster.channel.single_socket_channel import OutgoingChannel
+from cluster.client.pending_command import Pending, Question
 from cluster.client.routing import Routing
 from cluster.client.session_name import SessionName
 from cluster.config import MS
-from cluster.core.member_requests import CHANGES, MEMBER_OPS, TRANSFER
+from cluster.consensus.membership import name_of
+from cluster.core.member_requests import MEMBER_OPS
 from cluster.core.state_machine import READS
 from cluster.core.state_watch import WATCH
 from cluster.gossip.requests import UNNUMBERED as GROUP_UNNUMBERED
@@ -53,17 +59,24 @@ from cluster.wire import Command, Request, Response
 #: Operations that take no number in the session: reads, and requests about the cluster itself,
 #: which say how things shall be and so may be asked again.
 UNNUMBERED = READS | LEADERLESS_READS | MEMBER_OPS | {WATCH} | GROUP_UNNUMBERED
-NEVER_NS = 1 << 62
+#: Clients of tests that wait for less than this, before they ask another node, are restless.
+PATIENT_NS = 1_000 * MS
 
 
 class Connect(msgspec.Struct, frozen=True):
     """Close the present connection, if any, and dial a node.
 
     The host must report ``on_connected`` or ``on_disconnected`` with this epoch, once it knows.
+
+    Args:
+        node: which.
+        epoch: of the connection.
+        address: ``host:port``, of a node that the session was not made with; else "".
     """
 
     node: NodeId
     epoch: int
+    address: str = ""
 
 
 class SendRequest(msgspec.Struct, frozen=True):
@@ -98,146 +111,6 @@ class Complete(msgspec.Struct, frozen=True):
 
 Action: TypeAlias = Connect | SendRequest | Complete | SetTimer
 
-UNREACHED = "no node could be reached"
-
-
-class _Pending:
-    """A command that has no outcome yet."""
-
-    __slots__ = (
-        "attempt_until_ns",
-        "command",
-        "deadline_ns",
-        "id",
-        "in_doubt",
-        "last_error",
-        "last_node",
-        "mode",
-        "request_id",
-        "seq",
-        "staleness_ns",
-        "to",
-        "turned_away",
-    )
-
-    def __init__(
-        self,
-        id: int,
-        seq: int,
-        command: Command,
-        mode: str,
-        deadline_ns: int,
-        to: NodeId,
-        staleness_ns: int,
-    ) -> None:
-        self.id = id
-        self.seq = seq
-        self.command = command
-        self.mode = mode
-        self.deadline_ns = deadline_ns
-        self.to = to
-        self.turned_away = False  # the node to ask first took no connection
-        self.staleness_ns = staleness_ns
-        self.request_id = 0  # of the copy under way, 0 if none is
-        self.attempt_until_ns = NEVER_NS
-        self.in_doubt = False  # some copy may have been taken
-        self.last_error = UNREACHED
-        self.last_node = ""
-
-    @property
-    def pinned(self) -> bool:
-        """Whether only the node it names may answer: with its own state, or since a transaction
-        that was begun lives there."""
-        return bool(self.to) and (self.mode == "stale" or (self.once and bool(self.command.key)))
-
-    @property
-    def writes(self) -> bool:
-        """Whether a copy of it that was taken may have changed something."""
-        return bool(self.seq) or self.command.op in CHANGES or self.command.op == TRANSFER
-
-    @property
-    def once(self) -> bool:
-        """Whether it must not be sent twice: data nodes recognise no copy of a transaction."""
-        return self.command.op.startswith("txn-")
-
-    @property
-    def due_ns(self) -> int:
-        """When the session must look at it again."""
-        return min(self.deadline_ns, self.attempt_until_ns)
-
-    def copy(
-        self, request_id: int, node: NodeId, now_ns: int, attempt_ns: int, first_unanswered: int,
-        name: SessionName,
-    ) -> Request:  # fmt: skip
-        """A copy that is sent to a node now, which should answer within ``attempt_ns``."""
-        self.request_id, self.last_node = request_id, node
-        attempt_ns = max(1, self.deadline_ns - now_ns) if self.once else attempt_ns
-        self.attempt_until_ns = now_ns + attempt_ns
-        return Request(
-            id=request_id,
-            session=str(name),
-            seq=self.seq,
-            first_unanswered=first_unanswered,
-            command=self.command,
-            mode=self.mode,
-            timeout_ns=self.patience_ns(now_ns, attempt_ns),
-            opened_after=max(0, name.opened_after),
-            min_revision=name.revision,
-            staleness_ns=self.staleness_ns,
-        )
-
-    def answered(self, error: str) -> None:
-        """The copy under way was answered."""
-        self.request_id, self.attempt_until_ns, self.last_error = 0, NEVER_NS, error
-
-    def why_late(self, *, behind: bool) -> str:
-        """Why it is not done at its deadline; ``behind``: the window did not reach it."""
-        if self.request_id:
-            return f"{self.last_node} did not answer"
-        if behind and self.last_error == UNREACHED:
-            return "it was not sent, since earlier commands were still under way"
-        return self.last_error
-
-    def unreached(self, why: str, refused_by: NodeId) -> None:
-        """A connection is gone, or a node took none."""
-        self.turned_away |= bool(refused_by) and refused_by == self.to
-        if not self.last_node:  # it was never sent: this is why
-            self.last_error = why
-
-    def lost(self, error: str) -> None:
-        """The copy under way will not be answered: it may have been taken."""
-        self.answered(error)
-        self.in_doubt = True
-
-    def patience_ns(self, now_ns: int, attempt_ns: int) -> int:
-        """How long a node may keep it; a watch, and a change of the members that waits, are
-        answered before the client looks away: the answer says what it waits for."""
-        left_ns = max(1, self.deadline_ns - now_ns)
-        if self.command.op == WATCH:
-            attempt_ns -= attempt_ns // 5
-        elif self.command.op in CHANGES:
-            attempt_ns = min(attempt_ns, left_ns)
-            attempt_ns -= attempt_ns // 5
-        return min(attempt_ns, left_ns)
-
-
-class _Probe:
-    """The question for any revision, without which a session sends no write; none if its id is 0.
-
-    Args:
-        id: of the request.
-        until_ns: when the node that is asked counts as silent.
-    """
-
-    __slots__ = ("id", "until_ns")
-
-    def __init__(self, id: int = 0, until_ns: int = NEVER_NS) -> None:
-        self.id, self.until_ns = id, until_ns
-
-    def request(self, session: str, attempt_ns: int) -> Request:
-        """The question, as it is sent."""
-        return Request(self.id, session, 0, 1, Command("get", ""), "stale", attempt_ns)
-
 
 class ClientSession:
     """One session of one client.
@@ -247,7 +120,8 @@ class ClientSession:
         nodes: the nodes, the preferred one first.
         rng: randomness for back-off.
         window: commands under way at once.
-        attempt_ns: how long one copy may go unanswered before another node is tried.
+        attempt_ns: how long the first copy may go unanswered before another node is tried.
+        restless: so long may later copies, too; for tests: it meets nodes that should not answer.
         backoff_min_ns, backoff_max_ns: bounds of the growing delay between attempts.
         revision: one that was answered elsewhere, and that ``session`` reads are as new as.
 
@@ -263,26 +137,22 @@ class ClientSession:
         rng: Rng,
         window: int = 1,
         attempt_ns: int = 1_000 * MS,
+        restless: bool = False,
         backoff_min_ns: int = 10 * MS,
         backoff_max_ns: int = 500 * MS,
         revision: int = 0,
     ) -> None:
-        if not name:
-            raise ValueError("name is empty: a session needs a name that no other session has")
-        if not nodes:
-            raise ValueError("nodes is empty: a session needs at least one node to ask")
-        if window < 1:
-            raise ValueError(f"window is {window}: at least one command must be under way")
+        _refuse_what_no_session_has(name, nodes, window)
         self._routing = Routing(nodes, rng=rng, backoff_ns=(backoff_min_ns, backoff_max_ns))
         self._name = SessionName(name, revision)
         self._window = window
-        self._attempt_ns = attempt_ns
+        self._attempt_ns, self._restless = attempt_ns, restless
         self._channel = OutgoingChannel()
         self._dialling = False
-        self._pending: list[_Pending] = []
+        self._pending: list[Pending] = []
         self._next_id = 1
         self._next_request = 1
-        self._probe = _Probe()
+        self._question = Question()
         self._timer_ns = 0
         self._out: list[Action] = []
 
@@ -336,13 +206,9 @@ class ClientSession:
         Returns:
             The command's id, to be found in its :class:`Complete`, and actions.
         """
-        seq = 0
-        if command.op not in UNNUMBERED:
-            seq = self._name.number()
+        seq = 0 if command.op in UNNUMBERED else self._name.number()
         id, self._next_id = self._next_id, self._next_id + 1
-        self._pending.append(
-            _Pending(id, seq, command, mode, now_ns + timeout_ns, to, staleness_ns)
-        )
+        self._pending.append(Pending(id, seq, command, mode, now_ns + timeout_ns, to, staleness_ns))
         return id, self._settle(now_ns)
 
     def withdraw(self, now_ns: int, id: int) -> list[Action]:
@@ -380,9 +246,12 @@ class ClientSession:
             return []
         if response.status != "expired":
             self._name.revision = max(self._name.revision, response.revision)
-        if response.id == self._probe.id:
-            self._probe = _Probe()
-            self._name.learned(response.revision)
+        if response.id == self._question.id:
+            question, self._question = self._question, Question()
+            if not question.member:
+                self._name.learned(response.revision)
+            else:
+                self._leave_for(self._routing.meet(now_ns, question.member, response.value))
             return self._settle(now_ns)
         for pending in self._pending:
             if pending.request_id == response.id:
@@ -404,7 +273,7 @@ class ClientSession:
 
     # -- answers ----------------------------------------------------------------------------------
 
-    def _take_answer(self, now_ns: int, pending: _Pending, response: Response) -> None:
+    def _take_answer(self, now_ns: int, pending: Pending, response: Response) -> None:
         status, routing = response.status, self._routing
         leader = routing.known(response.leader)
         pending.answered(response.error or status)
@@ -414,18 +283,19 @@ class ClientSession:
         elif status == "expired":
             pending.in_doubt = True
             self._begin_anew(response.revision)
-        elif status == "redirect" and leader and not pending.pinned:
+        elif status == "redirect" and leader not in ("", routing.node) and not pending.pinned:
             routing.redirected(now_ns)
-            if leader != routing.node:
-                self._leave_for(leader)
+            self._leave_for(leader)
+        elif status == "redirect" and response.leader and not (leader or self._question.id):
+            pending.leader = name_of(response.leader)
+            self._ask(now_ns, response.leader)
         else:
             # retry: refused for now. unknown: it may be in the log, and its next copy will tell.
-            pending.in_doubt = pending.in_doubt or status != "retry"
-            routing.back_off(now_ns)
-            if leader and leader != routing.node:
-                self._leave_for(leader)
-            elif leader != routing.node and len(routing.nodes) > 1:
-                self._leave_for(self._routing.next_in_turn())
+            if status not in ("retry", "redirect"):
+                pending.lost(pending.last_error)
+            elif status == "redirect":  # to the node that is asked: another one has its address
+                pending.leader, leader = leader, ""
+            self._leave_for(routing.elsewhere(now_ns, leader))
 
     def _begin_anew(self, revision: int) -> None:
         """The cluster has forgotten this session: go on as another, whose numbers begin at 1."""
@@ -433,12 +303,11 @@ class ClientSession:
         for pending in list(self._pending):
             if pending.seq and (pending.request_id or pending.in_doubt):
                 # Some copy may have been taken under the old name: it must not be sent under this.
-                pending.in_doubt = True
                 self._give_up(pending, "the cluster has forgotten the session")
             elif pending.seq:
                 pending.seq = self._name.number()
 
-    def _complete(self, pending: _Pending, status: str, said: Response) -> None:
+    def _complete(self, pending: Pending, status: str, said: Response) -> None:
         self._pending.remove(pending)
         error = "" if status == "ok" else said.error or pending.last_error
         node = pending.last_node
@@ -446,24 +315,25 @@ class ClientSession:
             Complete(pending.id, status, said.value, said.revision, error, node, answered=True)
         )
 
-    def _give_up(self, pending: _Pending, why: str) -> None:
+    def _give_up(self, pending: Pending, why: str) -> None:
         self._pending.remove(pending)
         in_doubt = pending.in_doubt or pending.request_id
         status = "unknown" if pending.writes and in_doubt else "fail"
-        why = why or pending.last_error
         self._out.append(Complete(pending.id, status, error=why, node=pending.last_node))
 
     # -- connections ------------------------------------------------------------------------------
 
     def _lose_copies(self, why: str) -> None:
         """Copies under way will not be answered on this connection."""
-        self._probe = _Probe()
+        self._question = Question()
         for pending in self._pending:
             if pending.request_id:
                 pending.lost(why)
 
     def _leave_for(self, node: NodeId) -> None:
-        """Go to another node; what is under way here is lost track of."""
+        """Go to another node, "" to stay; what is under way here is lost track of."""
+        if not node:
+            return
         self._lose_copies(f"left {self.node} for {node}")
         self._routing.node = node
         self._dialling = False
@@ -481,18 +351,20 @@ class ClientSession:
 
     def _time_out(self, now_ns: int) -> None:
         """End commands whose deadline came; leave a node that does not answer."""
-        silent = self._probe.until_ns <= now_ns
+        silent, error = self._question.until_ns <= now_ns, f"{self.node} did not answer"
         for place, pending in enumerate(list(self._pending)):
-            if pending.deadline_ns <= now_ns:
+            late = pending.deadline_ns <= now_ns
+            if self._question.id and place < self._window and (silent or late):
+                pending.unreached(error, "")
+            if late:
                 silent = silent or bool(pending.request_id)
-                why = pending.why_late(behind=place >= self._window)
+                why = pending.why_late(place >= self._window, self._routing.nodes)
                 self._give_up(pending, f"timed out: {why}")
             elif pending.once and pending.in_doubt:
                 self._give_up(pending, pending.last_error)
             elif pending.attempt_until_ns <= now_ns:
                 silent = True
         if silent:
-            error = f"{self.node} did not answer"
             self._lose_copies(error)
             self._routing.back_off(now_ns)
             self._leave_for(self._routing.next_in_turn())
@@ -506,33 +378,46 @@ class ClientSession:
         if not self._channel.connected:
             if not self._dialling:
                 self._dialling = True
-                self._out.append(Connect(self.node, self._channel.open()))
+                self._out.append(Connect(self.node, self._channel.open(), self._routing.address))
+            return
+        if self._question.member:  # the node that is asked does not lead
             return
         for pending in self._pending[: self._window]:
             if pending.request_id or (pending.pinned and pending.to != self.node):
                 continue
             if pending.seq and not self._name.may_write():
-                self._ask_revision(now_ns)
+                self._ask(now_ns)
                 break
             self._send(now_ns, pending)
 
-    def _ask_revision(self, now_ns: int) -> None:
-        if not self._probe.id:
-            self._probe = _Probe(self._next_request, now_ns + self._attempt_ns)
-            self._next_request += 1
-            asked = self._probe.request(self.name, self._attempt_ns)
+    def _ask(self, now_ns: int, member: NodeId = "") -> None:
+        """Ask for any revision, or for the address of a member."""
+        if not self._question.id:
+            id, self._next_request = self._next_request, self._next_request + 1
+            self._question = Question(id, now_ns + self._attempt_ns, member)
+            asked = self._question.request(self.name, self._attempt_ns)
             self._out.append(SendRequest(self._channel.epoch, asked))
 
-    def _send(self, now_ns: int, pending: _Pending) -> None:
+    def _send(self, now_ns: int, pending: Pending) -> None:
         request_id, self._next_request = self._next_request, self._next_request + 1
         first = next((p.seq for p in self._pending if p.seq), self._name.next_number)
-        request = pending.copy(request_id, self.node, now_ns, self._attempt_ns, first, self._name)
+        window_ns = pending.window_ns(self._attempt_ns, self._restless)
+        request = pending.copy(request_id, self.node, now_ns, window_ns, first, self._name)
         self._out.append(SendRequest(self._channel.epoch, request))
 
     def _set_timer(self, now_ns: int) -> None:
-        wanted_ns = min([self._probe.until_ns, *(each.due_ns for each in self._pending)])
+        wanted_ns = min([self._question.until_ns, *(each.due_ns for each in self._pending)])
         if self._pending and self._routing.wait_until_ns > now_ns:
             wanted_ns = min(wanted_ns, self._routing.wait_until_ns)
         if wanted_ns < NEVER_NS and not now_ns < self._timer_ns <= wanted_ns:
             self._timer_ns = wanted_ns
             self._out.append(SetTimer(wanted_ns))
+
+
+def _refuse_what_no_session_has(name: str, nodes: Sequence[NodeId], window: int) -> None:
+    if not name:
+        raise ValueError("name is empty: a session needs a name that no other session has")
+    if not nodes:
+        raise ValueError("nodes is empty: a session needs at least one node to ask")
+    if window < 1:
+        raise ValueError(f"window is {window}: at least one command must be under way")

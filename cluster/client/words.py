@@ -1,7 +1,7 @@
 """The words of ``python -m cluster.client`` beyond single keys: ranges, leases, locks and more.
 
 Each word adds its parser, and is carried out by a coroutine that prints its answer as JSON and
-returns the exit code. Used by ``cluster.client.__main__``.
+returns the exit code. Used by ``cluster.client.command_line``.
 """
 
 from __future__ import annotations
@@ -19,10 +19,19 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from cluster.client.asyncio_client import AsyncioClient
-from cluster.client.recipes import Election, Held, Lock, RecipeError, events
+from cluster.client.recipes import (
+    ABANDON_S,
+    Election,
+    Held,
+    Lock,
+    RecipeError,
+    events,
+    lease_name,
+)
 from cluster.client.session import Complete
 from cluster.client.snapshot_file import BadSnapshot, SnapshotWriter, read_snapshot
 from cluster.core.answers import INT_MAX
+from cluster.core.lease import GRANT, MARGIN, REVOKE
 from cluster.data.follower_reads import READ_MODES, SESSION
 from cluster.data.front import Front
 from cluster.runtime.options import OptionError
@@ -208,7 +217,8 @@ def _watch_parser(ops: Any) -> None:
     parser.add_argument("key")
     parser.add_argument(
         "--after", type=whole("revision", 0), metavar="R",
-        help="begin after this revision, 0 for the first; from now on if not given",
+        help="begin after this revision, 0 for the first, and one to come is waited for; from now "
+        "on if not given",
     )  # fmt: skip
     parser.add_argument(
         "--events", type=whole("number of events", 0), default=0, metavar="N",
@@ -231,7 +241,7 @@ def _lease_parsers(ops: Any, parser_class: type[argparse.ArgumentParser]) -> Non
         parser.set_defaults(carry=_lease, node="", key="")
         if word == "grant":
             parser.add_argument("ttl_s", type=seconds, metavar="SECONDS")
-            parser.add_argument("--id", dest="key", default="")
+            parser.add_argument("--id", dest="key", default="", help="its name, or one is drawn")
         elif word != "list":
             parser.add_argument("key", metavar="ID")
 
@@ -287,6 +297,11 @@ async def _watch(client: AsyncioClient, given: argparse.Namespace) -> int:
     if now.status != "ok":
         raise RecipeError(f"the watch of {given.key!r}: {now.error}", now)
     after = now.revision if given.after is None else given.after
+    if after > now.revision:
+        _note(
+            f"watch {given.key}: the newest revision is {now.revision}; changes are shown from "
+            f"revision {after + 1} on"
+        )
     async for event in events(client, given.key, after=after):
         print(json.dumps(event), flush=True)
         left -= 1
@@ -298,23 +313,69 @@ async def _watch(client: AsyncioClient, given: argparse.Namespace) -> int:
 async def _lease(client: AsyncioClient, given: argparse.Namespace) -> int:
     if given.word == "list":
         return say(await client.call(Command("leases", "")))
-    args = (int(given.ttl_s * 1e9),) if given.word == "grant" else ()
-    return say(await client.call(Command(f"lease-{given.word}", given.key, args)))
+    if given.word == "grant":
+        return await _to_the_end_or_a_signal(_grant(client, given))
+    return say(await client.call(Command(f"lease-{given.word}", given.key)))
+
+
+async def _grant(client: AsyncioClient, given: argparse.Namespace) -> int:
+    """Grant a lease; interrupted meanwhile, take it back."""
+    lease = given.key or lease_name()
+    command = Command(GRANT, lease, (int(given.ttl_s * 1e9),))
+    granting = asyncio.ensure_future(client.call(command))
+    try:
+        return say(await asyncio.shield(granting))
+    except asyncio.CancelledError:
+        if not await _taken_back(client, lease, granting):
+            _note(
+                f"lease grant: interrupted before it was known whether {lease!r} was granted; if "
+                f"so, it lives for {_lifetime_s(given.ttl_s):g} s, or until: lease revoke {lease}"
+            )
+        raise
+
+
+async def _taken_back(
+    client: AsyncioClient, lease: str, granting: asyncio.Future[Complete]
+) -> bool:
+    """Wait a moment for the answer to a grant, and revoke what was granted.
+
+    Only then: another client's lease may have the name that the user chose.
+
+    Returns:
+        Whether it is known that the grant left no lease.
+    """
+    await asyncio.wait({granting}, timeout=ABANDON_S)
+    if not granting.done():
+        return False
+    done = granting.result()
+    if done.status == "ok":
+        done = await client.call(Command(REVOKE, lease), timeout_s=ABANDON_S)
+    return done.answered
+
+
+def _lifetime_s(ttl_s: float) -> float:
+    """How long the cluster keeps a lease that is not renewed."""
+    return ttl_s * (1 + MARGIN)
 
 
 async def _hold(client: AsyncioClient, given: argparse.Namespace) -> int:
     """Take a lock or a leadership, and keep it; a signal to end gives it back, too."""
+    return await _to_the_end_or_a_signal(_hold_to_the_end(client, given))
+
+
+async def _to_the_end_or_a_signal(work: Coroutine[Any, Any, int]) -> int:
+    """Do something that has to be undone when SIGTERM or SIGHUP ends it, as when Ctrl-C does."""
     asked: list[int] = []
-    holding = asyncio.ensure_future(_hold_to_the_end(client, given))
+    working = asyncio.ensure_future(work)
 
     def end(number: int) -> None:
         asked.append(number)
-        holding.cancel()
+        working.cancel()
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, end, number)
     try:
-        return await holding
+        return await working
     except asyncio.CancelledError:
         if not asked:  # an interruption, of this coroutine
             raise
@@ -327,7 +388,16 @@ async def _hold_to_the_end(client: AsyncioClient, given: argparse.Namespace) -> 
         held = Election(client, given.key, given.candidate, ttl_s=given.ttl)
     else:
         held = Lock(client, given.key, ttl_s=given.ttl)
-    if not await held.take(timeout_s=given.wait):
+    try:
+        taken = await held.take(timeout_s=given.wait)
+    except asyncio.CancelledError:
+        if held.may_linger:
+            _note(
+                f"{given.op} {given.key}: interrupted, and the cluster did not say in time that no "
+                f"lease is left; if one was granted, it lives for {_lifetime_s(given.ttl):g} s"
+            )
+        raise
+    if not taken:
         print(json.dumps({"status": "fail", "error": f"{given.key} was not free in time"}))
         return 1
     print(json.dumps({"status": "ok", "token": held.token}), flush=True)

@@ -22,8 +22,8 @@ used again, under its next number, which also tells the group that the answer be
 
 The client remembers for each group who answered for its leader last. A redirect is followed at
 once, a few times in a row; a refusal (``retry``) is tried again after a jittered, growing delay; a
-member that is silent for ``attempt_ns`` is left for the next one. Each copy of a write is an entry
-of the group's log; so the time doubles with each copy, and a slow group gets fewer and recovers.
+member that is silent for ``attempt_ns`` is left for the next one, and the time doubles with each
+copy (``cluster.channel.asking_again``), so that a slow group gets fewer and recovers.
 
 Invariants. Each token has exactly one outcome. A number of a session is used for one command. No
 answer to an earlier copy is taken for one to a later copy. A client's life has session names and
@@ -45,6 +45,7 @@ from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
+from cluster.channel.asking_again import REDIRECTS_MAX, delay_ns, window_ns
 from cluster.channel.request_waiting_list import NEVER_NS
 from cluster.config import MS
 from cluster.core.state_watch import WATCH
@@ -53,10 +54,6 @@ from cluster.data.round_trips import Times, no_times
 from cluster.ports import NodeId, Rng
 from cluster.wire import Command, GroupRequest, GroupResponse, Request, Response
 
-#: Redirects followed at once; after so many in a row without an answer, back off.
-REDIRECTS_MAX = 3
-#: A copy is waited for at most 2 to the power of this times as long as the first.
-DOUBLINGS_MAX = 4
 #: (token, status, value, error): ``ok``, ``fail`` or ``unknown``, and why unless ok.
 Answered: TypeAlias = tuple[int, str, Any, str]
 
@@ -117,12 +114,8 @@ class _Asked:
         self.last_error = why
 
     def window_ns(self, first_ns: int) -> int:
-        """How long the next copy may go unanswered: longer after each that was lost.
-
-        Every copy of a write is an entry of the group's log. A group that is slow would get more
-        of them the slower it is, and never recover.
-        """
-        return first_ns << min(self.copies_lost, DOUBLINGS_MAX)
+        """How long the next copy may go unanswered: longer after each that was lost."""
+        return window_ns(first_ns, self.copies_lost)
 
 
 class GroupClient:
@@ -369,11 +362,9 @@ class GroupClient:
         self._send(now_ns, asked)
 
     def _back_off(self, now_ns: int, asked: _Asked) -> None:
-        low, high = self._backoff_ns
-        ceiling = min(high, low << min(asked.failures, 16))
+        asked.wait_until_ns = now_ns + delay_ns(self._backoff_ns, asked.failures, self._rng)
         asked.failures += 1
         asked.redirects = 0
-        asked.wait_until_ns = now_ns + self._rng.between(ceiling // 2, ceiling)
         self._wake(asked.wait_until_ns, asked)
 
     def _wake(self, at_ns: int, asked: _Asked) -> None:

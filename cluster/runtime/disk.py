@@ -110,6 +110,8 @@ class FileDisk:
         self._directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         self._lock = self._take_lock()
         self._files: dict[str, _File] = {}
+        #: name of what is no file -> what using it as one fails with
+        self._no_files: dict[str, str] = {}
         self._undone: list[Callable[[], None]] = []
         self._created = 0
         self._open_existing()
@@ -123,8 +125,8 @@ class FileDisk:
         os.close(self._directory)
 
     def names(self) -> list[str]:
-        """Names of all files, sorted."""
-        return sorted(self._files)
+        """Names of all files, sorted; with those of what is no file, and cannot be used as one."""
+        return sorted((*self._files, *self._no_files))
 
     def read(self, name: str) -> bytes:
         """The whole file as this process sees it; of a file opened again, its room too."""
@@ -138,6 +140,7 @@ class FileDisk:
     def create(self, name: str, *, preallocate_bytes: int = 0) -> None:
         """Create an empty file with zero-filled room."""
         self.faults.before_growing("create", name)
+        self._refuse_no_file("create", name)
         if name in self._files:
             raise DiskError("EEXIST", "create", name)
         self._created += 1
@@ -213,12 +216,14 @@ class FileDisk:
             self._undone.clear()
             os.fsync(self._directory)
         except OSError as error:
-            raise _failed(error, "sync_dir", ".") from error
+            concerned = error.filename2 or error.filename or "."
+            raise _failed(error, "sync_dir", concerned) from error
 
     def rename(self, old: str, new: str) -> None:
         """Rename atomically, replacing ``new`` if it exists."""
         self.faults.before_writing("rename", old)
         file = self._file("rename", old)
+        self._refuse_no_file("rename", new)
         del self._files[old]
         replaced = self._files.get(new)
         if replaced is not None:
@@ -284,16 +289,25 @@ class FileDisk:
         for name in sorted(os.listdir(self._directory)):
             if name.startswith(_ORPHAN):
                 os.unlink(name, dir_fd=self._directory)
-            elif not name.startswith(_HIDDEN) and (self._root / name).is_file():
+            elif name.startswith(_HIDDEN):
+                continue
+            elif not (self._root / name).is_file():
+                self._no_files[name] = "EISDIR" if (self._root / name).is_dir() else "EINVAL"
+            else:
                 fd = os.open(name, os.O_RDWR | os.O_CLOEXEC, dir_fd=self._directory)
                 size = os.fstat(fd).st_size
                 self._files[name] = _File(fd, name, written=size, room=size)
 
     def _file(self, operation: str, name: str) -> _File:
+        self._refuse_no_file(operation, name)
         try:
             return self._files[name]
         except KeyError:
             raise DiskError("ENOENT", operation, name) from None
+
+    def _refuse_no_file(self, operation: str, name: str) -> None:
+        if name in self._no_files:
+            raise DiskError(self._no_files[name], operation, name)
 
     @staticmethod
     def _allocate(fd: int, size_bytes: int) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from cluster.client.session import Action, ClientSession, Complete, Connect, SendRequest
+from cluster.client.session import PATIENT_NS, Action, ClientSession, Complete, Connect, SendRequest
 from cluster.ports import SetTimer
 from cluster.simulation.connections import Connections
 from cluster.simulation.heap import EventHeap
@@ -138,7 +138,8 @@ class SimSession:
         timeout_ns: deadline of a call, unless the call has its own.
         prefer: the node it asks first; None for one that follows from the name.
         window: calls under way at once.
-        attempt_ns: how long one node may stay silent before another is asked.
+        attempt_ns: how long one node may stay silent before another is asked; a client that waits
+            less than a second is restless, which leads it to nodes that should not answer.
     """
 
     def __init__(
@@ -169,6 +170,7 @@ class SimSession:
             rng=SeededRng(world.rng("session", name)),
             window=window,
             attempt_ns=attempt_ns,
+            restless=attempt_ns < PATIENT_NS,
         )
         world.connections.attach(name, self)
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 WORDS = ("up", "status", "down", "certs")
 
-_Word = Annotated[str, Parameter(help="up, status, down or certs.")]
+_Word = Annotated[str, Parameter(show_default=False, help="up, status, down or certs.")]
 _Dir = Annotated[str, Parameter(name="--dir", help="The cluster's directory.")]
 _Nodes = Annotated[
-    str,
+    str | None,
     Parameter(
         name="--nodes",
         show_default=False,
@@ -63,10 +63,10 @@ _Certs = Annotated[
 
 
 def cluster(
-    word: _Word,
+    word: _Word = "",
     *,
     dir: _Dir = "playground",
-    nodes: _Nodes = "",
+    nodes: _Nodes = None,
     role: _Role = "",
     consensus: _Consensus = "",
     port: _Port = None,
@@ -79,7 +79,7 @@ def cluster(
     where = Path(dir)
     match word:
         case "up":
-            count = _count(nodes) if nodes else 0
+            count = 0 if nodes is None else _count(nodes)
             kind = {"role": role, "consensus": consensus, "certs": certs}
             found = up(where, nodes=count, port=port, arguments=arg or (), **kind)
             return _told(where, found, tls_arguments(found.certs, "client"))
@@ -88,8 +88,11 @@ def cluster(
         case "down":
             return _down(where)
         case "certs":
-            return _certs(where, parse_nodes(nodes or "3"))
-    raise UsageError(f"there is no harness cluster {word!r}; there are {', '.join(WORDS)}")
+            return _certs(where, parse_nodes("3" if nodes is None else nodes))
+    there_are = f"there are {', '.join(WORDS)}"
+    if not word:
+        raise UsageError(f"harness cluster needs a word that says what to do; {there_are}")
+    raise UsageError(f"there is no harness cluster {word!r}; {there_are}")
 
 
 def _count(nodes: str) -> int:

@@ -80,6 +80,12 @@ class ClientLife:
         self._node = node
         self._still = still
 
+    def lease_name(self) -> str:
+        """One drawn at random; in simulation the core chooses, so that a seed is a run."""
+        from cluster.client.recipes import lease_name
+
+        return "" if isinstance(self._node, SimulatedNode) else lease_name()
+
     def now_s(self) -> float:
         """The run's clock: it runs on while the client stands still."""
         return self._node.now_ns() / 1e9

@@ -10,7 +10,7 @@ from core_pump import Pump, SeededRng, get, put
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.client.__main__ import main
+from cluster.client.command_line import main
 from cluster.client.session import Action, ClientSession, Complete, Connect, SendRequest
 from cluster.config import MS, ClusterConfig
 from cluster.ports import SetTimer
@@ -84,6 +84,147 @@ def test_a_redirect_is_followed_at_once_with_the_same_number() -> None:
     again = sends(client.on_connected(2, connect.epoch))[0]
     assert again.seq == first.seq and again.id != first.id
     assert done(client.on_response(3, connect.epoch, Response(again.id, "ok", 1, 9))) == [(1, "ok")]
+
+
+def test_copies_are_sent_at_doubling_distances_with_a_bound_until_the_deadline() -> None:
+    """A slow cluster gets fewer copies: each is an entry of its log."""
+    client, now_ns = connected(attempt_ns=100 * MS, backoff_max_ns=10 * MS), 0
+    _id, actions = client.submit(0, put("x", 1), timeout_ns=8_000 * MS)
+    waited_ms, patience_ms, began_ns, ended = [], [], 0, done(actions)
+    while not ended:
+        if any(isinstance(a, Connect) for a in actions):
+            actions = client.on_connected(now_ns, client.epoch)
+        for request in sends(actions):
+            began_ns = now_ns
+            patience_ms.append(request.timeout_ns // MS)
+        timers = [a.at_ns for a in actions if isinstance(a, SetTimer)]
+        now_ns = timers[-1] if timers else now_ns + MS
+        actions = client.on_tick(now_ns)
+        ended = done(actions)
+        if now_ns - began_ns >= 100 * MS:
+            waited_ms.append((now_ns - began_ns) // MS)
+            began_ns = now_ns
+    assert patience_ms[:6] == [100, 200, 400, 800, 1600, 1600]
+    assert waited_ms[:6] == patience_ms[:6], "the node keeps it as long as the client waits"
+    assert patience_ms[-1] < 1600 and now_ns == 8_000 * MS, "not beyond the deadline"
+    assert ended == [(1, "unknown")]
+
+
+def test_a_restless_client_waits_for_each_copy_as_long_as_for_the_first() -> None:
+    client = connected(attempt_ns=100 * MS, restless=True)
+    begin(client, put("x", 1))
+    for copy in (1, 2, 3):
+        client.on_tick(copy * 1_000 * MS)
+        client.on_tick(copy * 1_000 * MS + 500 * MS)
+        (again,) = sends(client.on_connected(copy * 1_000 * MS + 500 * MS, client.epoch))
+        assert again.timeout_ns == 100 * MS
+
+
+def test_the_next_command_is_waited_for_as_long_as_the_first_copy() -> None:
+    client = connected(attempt_ns=100 * MS)
+    begin(client, put("x", 1), timeout_ns=250 * MS)
+    client.on_tick(100 * MS)
+    client.on_tick(200 * MS)
+    client.on_connected(200 * MS, client.epoch)
+    assert done(client.on_tick(250 * MS)) == [(1, "unknown")]
+    client.submit(1_000 * MS, put("x", 2), timeout_ns=5_000 * MS)
+    (request,) = sends(client.on_connected(1_000 * MS, client.epoch))
+    assert (request.seq, request.timeout_ns) == (2, 100 * MS)
+
+
+# -- a leader that the session was not made with --------------------------------------------------
+
+
+def redirected_to_n9(client: ClientSession) -> tuple[Request, list[Action]]:
+    """The first request, and what follows when n1 says that n9 leads."""
+    first = begin(client, put("x", 1), timeout_ns=5_000 * MS)
+    said = Response(first.id, "redirect", leader="n9~2", error="n9~2 leads, n1 does not")
+    return first, client.on_response(1, client.epoch, said)
+
+
+def test_a_leader_that_joined_later_is_found_by_its_address() -> None:
+    client = connected()
+    first, actions = redirected_to_n9(client)
+    (question,) = sends(actions)
+    assert (question.command.op, question.mode, question.seq) == ("members", "stale", 0)
+    told = {"addresses": {"n8": "h:1", "n9~2": "h:2"}}
+    actions = client.on_response(2, client.epoch, Response(question.id, "ok", told))
+    (connect,) = [a for a in actions if isinstance(a, Connect)]
+    assert (connect.node, connect.address) == ("n9", "h:2")
+    (again,) = sends(client.on_connected(3, connect.epoch))
+    assert again.seq == first.seq
+    client.on_disconnected(4, connect.epoch)
+    actions = client.on_tick(1_000 * MS)
+    asked = [a.address for a in actions if isinstance(a, Connect)]
+    assert asked == [""] and client.node in NODES, "the address of a founder is the host's"
+
+
+@pytest.mark.parametrize("told", [{"addresses": {"n8": "h:1"}}, {"addresses": 7}, None, {}])
+def test_a_leader_without_an_address_is_named_and_the_other_nodes_are_asked(told: Any) -> None:
+    client = connected()
+    now_ns, (_first, actions) = 1, redirected_to_n9(client)
+    asked = ["n1"]
+    while not done(actions):
+        for request in sends(actions):
+            said = Response(request.id, "ok", told)
+            if request.command.op != "members":
+                why = f"n9~2 leads, {client.node} does not"
+                said = Response(request.id, "redirect", leader="n9~2", error=why)
+            actions = client.on_response(now_ns, client.epoch, said)
+            break
+        else:
+            if any(isinstance(a, Connect) for a in actions):
+                asked.append(client.node)
+                actions = client.on_connected(now_ns, client.epoch)
+            else:
+                now_ns += 10 * MS
+                actions = client.on_tick(now_ns)
+    (failed,) = [a for a in actions if isinstance(a, Complete)]
+    assert failed.status == "fail" and not failed.answered, "a redirect says that it did not happen"
+    assert f"n9~2 leads, {failed.node} does not, and this client knows no address" in failed.error
+    assert "--nodes n9=HOST:PORT" in failed.error
+    assert set(asked) == set(NODES) and len(asked) < 40
+
+
+def test_a_node_that_does_not_tell_the_address_is_left() -> None:
+    client = connected(attempt_ns=100 * MS)
+    redirected_to_n9(client)
+    actions = client.on_tick(101 * MS) + client.on_tick(200 * MS)
+    assert [a.node for a in actions if isinstance(a, Connect)] == ["n2"]
+
+
+@pytest.mark.parametrize("at_ms", [50, 3_000])
+def test_a_node_that_does_not_answer_the_first_question_is_named(at_ms: int) -> None:
+    client = session()
+    client.submit(0, put("x", 1), timeout_ns=at_ms * MS)
+    client.on_connected(0, 1)
+    actions = client.on_tick(min(at_ms, 1_000) * MS)
+    actions += client.on_tick(at_ms * MS)
+    (late,) = [a for a in actions if isinstance(a, Complete)]
+    assert (late.status, late.error) == ("fail", "timed out: n1 did not answer")
+
+
+def test_a_command_behind_the_first_question_was_not_sent() -> None:
+    client = session()
+    client.submit(0, put("x", 1), timeout_ns=5_000 * MS)
+    (probe,) = sends(client.on_connected(0, 1))
+    client.submit(1, put("x", 2), timeout_ns=500 * MS)
+    client.on_response(2, 1, Response(probe.id, "ok", None, 77))
+    (late,) = [a for a in client.on_tick(501 * MS) if isinstance(a, Complete)]
+    assert late.error == "timed out: it was not sent, since earlier commands were still under way"
+
+
+def test_a_node_that_has_anothers_address_is_left_and_named() -> None:
+    """n1 and n2 took each other's place in the client's list; n1 leads."""
+    client = connected()
+    request = begin(client, put("x", 1), timeout_ns=100 * MS)
+    swapped = Response(request.id, "redirect", leader="n1", error="n1 leads, n2 does not")
+    actions = client.on_response(1, client.epoch, swapped)
+    actions += client.on_tick(50 * MS)
+    assert [a.node for a in actions if isinstance(a, Connect)] == ["n2"]
+    (late,) = [a for a in client.on_tick(100 * MS) if isinstance(a, Complete)]
+    assert late.status == "fail"
+    assert "n1 leads, n2 does not, and this client asked it as n1: look at the" in late.error
 
 
 def test_redirects_in_a_circle_are_slowed_down() -> None:

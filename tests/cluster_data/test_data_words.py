@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cluster.client.__main__ import _parser, main
+from cluster.client.command_line import _parser, main
 from cluster.client.data_words import (
     explained,
     node_of,

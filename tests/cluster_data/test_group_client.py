@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cluster.channel.asking_again import REDIRECTS_MAX
 from cluster.channel.idempotent_receiver import IdempotentReceiver
 from cluster.channel.request_waiting_list import NEVER_NS
 from cluster.config import MS
 from cluster.core.state_watch import WATCH
-from cluster.data.group_client import REDIRECTS_MAX, GroupClient
+from cluster.data.group_client import GroupClient
 from cluster.data.known_group import WRITES_MAX
 from cluster.wire import Command, GroupRequest, GroupResponse, LoggedCommand, Request, Response
 

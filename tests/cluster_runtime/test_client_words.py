@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from fake_node import fake_node
 from processes import WITHIN_S, Cluster, eventually
 
-from cluster.client.__main__ import _parser, _values, main
+from cluster.client.command_line import _call, _parser, _values, main
 from cluster.client.session import Complete
 from cluster.client.words import code_of, value_of
 from cluster.config import ClusterConfig
@@ -21,7 +22,7 @@ from cluster.core.state_machine import StateMachine
 from cluster.gossip.requests import group_problem
 from cluster.leaderless.operations import KINDS
 from cluster.runtime.options import OptionError
-from cluster.wire import Command
+from cluster.wire import Command, Request, Response
 
 #: a port on which nothing listens
 NOWHERE = ["--timeout", "0.2", "--nodes", "n1=127.0.0.1:1"]
@@ -197,6 +198,91 @@ def test_a_watch_begins_now_unless_it_is_told_when(tmp_path: Path) -> None:
             subprocess.run([*client, "put", "w", str(value)], check=True, capture_output=True)
         seen = watching.communicate()[0]
         assert '"type": "put"' in seen and '"value": 1,' not in seen
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        ([], ""),
+        (["--after", "7"], ""),
+        (["--after", "9"], "watch w: the newest revision is 7; changes are shown from revision 10"),
+    ],
+)
+def test_a_watch_after_a_revision_that_is_not_there_yet_says_so_and_waits(
+    after: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[str] = []
+
+    def core(request: Request) -> Response:
+        if request.command.op == "get":
+            return Response(request.id, "ok", None, 7)
+        told.append(capsys.readouterr().err)
+        begins = request.command.args[0]["after"]
+        change = {"type": "put", "key": "w", "revision": begins + 1}
+        return Response(request.id, "ok", {"events": [change], "revision": begins + 1}, 99)
+
+    async def main() -> int:
+        async with fake_node(core) as address:
+            words = ["--nodes", f"n1={address}", "--timeout", "60", "watch", "w", "--events", "1"]
+            return await _call(_parser().parse_args([*words, *after]))
+
+    assert asyncio.run(main()) == 0
+    (at_once,) = told
+    assert said in at_once and at_once.count("\n") == bool(said)
+    assert json.loads(capsys.readouterr().out)["revision"] == (10 if said else 8)
+
+
+def test_an_interruption_while_modules_are_imported_is_no_traceback() -> None:
+    script = """
+import os, runpy, signal, sys
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == "cluster.client.session":
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupted())
+runpy.run_module("cluster.client", run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=WITHIN_S
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-2, "", "")
+
+
+@pytest.mark.parametrize("address", ["", "its own", "nowhere"])
+def test_a_leader_that_joined_later_is_asked_at_the_address_that_it_joined_with(
+    address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    redirects: list[int] = []
+
+    def leader(request: Request) -> Response:
+        return Response(request.id, "ok", 1, 8)
+
+    async def main() -> int:
+        async with fake_node(leader) as at:
+            joined_with = {"n4": at if address == "its own" else address}
+
+            def follower(request: Request) -> Response:
+                if request.command.op == "members":
+                    return Response(request.id, "ok", {"addresses": joined_with}, 7)
+                if request.command.op == "get":
+                    return Response(request.id, "ok", None, 7)
+                redirects.append(request.id)
+                why = "n4 leads, n1 does not"
+                return Response(request.id, "redirect", None, 7, "n4", why)
+
+            async with fake_node(follower) as known:
+                timeout = "60" if address == "its own" else "0.5"
+                words = ["--nodes", f"n1={known}", "--timeout", timeout, "put", "x", "1"]
+                return await _call(_parser().parse_args(words))
+
+    code = asyncio.run(main())
+    told = json.loads(capsys.readouterr().out)
+    if address == "its own":
+        assert (code, told["status"], told["node"], len(redirects)) == (0, "ok", "n4", 1)
+    else:
+        assert code == 3 and "timed out: n4 leads, n1 does not" in told["error"]
+        assert ("--nodes n4=HOST:PORT" in told["error"]) == (not address)
 
 
 @pytest.mark.parametrize(

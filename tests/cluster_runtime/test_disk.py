@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,34 @@ def test_unsynced_bytes_are_lost(tmp_path: Path) -> None:
     disk.append("f", b"!")
     disk.sync("f")
     assert disk.read("f") == b"kept!"
+
+
+@pytest.mark.parametrize(("make", "why"), [
+    (Path.mkdir, "EISDIR: it is a directory"),
+    (os.mkfifo, "EINVAL"),
+    (lambda place: place.symlink_to("nowhere"), "EINVAL"),
+])  # fmt: skip
+def test_what_is_no_file_is_named_when_it_is_used_as_one(
+    tmp_path: Path, make: Callable[[Path], object], why: str
+) -> None:
+    """Otherwise a segment that is a directory is missed, or its place is found taken too late."""
+    make(tmp_path / "wal-1")
+    disk = FileDisk(tmp_path)
+    disk.create("f")
+    assert disk.names() == ["f", "wal-1"]
+    for operation in (disk.read, disk.create, disk.sync, disk.remove):
+        with pytest.raises(DiskError, match=f"{operation.__name__} 'wal-1' failed with {why}"):
+            operation("wal-1")
+    with pytest.raises(DiskError, match=f"rename 'wal-1' failed with {why}"):
+        disk.rename("f", "wal-1")
+
+
+def test_a_directory_that_takes_a_files_place_is_named(tmp_path: Path) -> None:
+    disk = FileDisk(tmp_path)
+    disk.create("wal-1")
+    (tmp_path / "wal-1").mkdir()
+    with pytest.raises(DiskError, match="sync_dir 'wal-1' failed with EISDIR: it is a directory"):
+        disk.sync_dir()
 
 
 def test_what_is_overwritten_is_there_at_once_and_a_kill_does_not_take_it(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from processes import Cluster
 
-from cluster.client.__main__ import main
+from cluster.client.command_line import main
 from cluster.client.leaderless_words import WORDS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "client.md"

@@ -234,6 +234,12 @@ def test_refusals_to_start_are_one_sentence(tmp_path: Path) -> None:
         sentence = cluster.refusal("n1")
         assert "corrupt log" in sentence
         assert log.name in sentence
+        log.unlink()
+        log.mkdir()
+        sentence = cluster.refusal("n1")
+        assert (
+            f"cannot be used: read '{log.name}' failed with EISDIR: it is a directory" in sentence
+        )
         file = tmp_path / "file"
         file.write_text("")
         assert "cannot be used" in cluster.refusal("n1", "--data", str(file))

@@ -219,8 +219,11 @@ def test_a_foreign_file_signals_no_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "words, said",
     [
+        ([], "harness cluster needs a word that says what to do; there are up, status, down"),
         (["upp"], "there is no harness cluster 'upp'"),
-        (["down"], "holds no cluster"),
+        (["down"], "holds no cluster (cluster.json: No such file or directory)"),
+        (["certs", "--nodes", ""], "--nodes names no node"),
+        (["up", "--nodes", ""], "--nodes is ''; it should be how many"),
         (["up", "--nodes", "10"], "--nodes is 10"),
         (["up", "--consensus", "raftt"], "did you mean 'raft'"),
         (["up", "--role", "leadrless"], "did you mean 'leaderless'"),

@@ -21,6 +21,7 @@ SANS_IO = (
     "cluster/consensus", "cluster/core", "cluster/channel", "cluster/clocks", "cluster/host",
     "cluster/log", "cluster/gossip", "cluster/data", "cluster/leaderless",
     "cluster/client/session.py", "cluster/client/routing.py", "cluster/client/session_name.py",
+    "cluster/client/pending_command.py",
     "cluster/ports.py", "cluster/wire.py",
     "harness/interpreter/scheduler.py",
 )  # fmt: skip
