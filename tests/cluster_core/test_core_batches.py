@@ -7,10 +7,11 @@ import random
 import pytest
 from core_pump import Pump, get, put
 
+from cluster.channel.request_batch import MANY_UNDER_WAY, PATIENCE_NS
 from cluster.config import ClusterConfig
 from cluster.core.replicated_state import LARGE_BYTES
 from cluster.ports import Effect, Reply, SaveSnapshot, Send
-from cluster.wire import Request
+from cluster.wire import AppendEntries, Request
 
 
 def ask_many(pump: Pump, first: int, count: int, *, size: int = 1) -> None:
@@ -116,6 +117,57 @@ def test_answers_come_before_the_state_is_looked_after() -> None:
     assert leader.consensus.snapshot_index == before and leader.unfinished is not None
     rest = leader.more(pump.now)
     assert SaveSnapshot in map(type, rest) and leader.unfinished is None
+
+
+# Batches
+
+
+def batches(pump: Pump) -> list[int]:
+    """The sizes of the batches that are on their way to n2."""
+    sent = [m for _, to, m in pump.wire if to == "n2" and type(m) is AppendEntries]
+    return [len(message.entries) for message in sent]
+
+
+def test_with_few_entries_under_way_the_next_batch_goes_at_once() -> None:
+    pump = Pump(3)
+    pump.elect("n1")
+    ask_many(pump, 0, MANY_UNDER_WAY - 1)
+    ask_many(pump, 100, 1)
+    assert batches(pump) == [MANY_UNDER_WAY - 1, 1]
+
+
+def test_with_many_under_way_a_small_batch_waits_until_they_are_committed() -> None:
+    pump = Pump(3)
+    pump.elect("n1")
+    ask_many(pump, 0, 10)
+    ask_many(pump, 100, 3)
+    ask_many(pump, 200, 3)
+    assert batches(pump) == [10]
+    pump.deliver_all()
+    leader = pump.nodes["n1"]
+    assert leader.consensus.uncommitted == 0 and leader.applied == leader.consensus.log.last_index
+    assert leader.pending == 0, "all sixteen are answered"
+
+
+def test_a_batch_as_large_as_what_is_under_way_goes() -> None:
+    pump = Pump(3)
+    pump.elect("n1")
+    ask_many(pump, 0, 10)
+    ask_many(pump, 100, 6)
+    assert batches(pump) == [10]
+    ask_many(pump, 200, 4)
+    assert batches(pump) == [10, 10]
+
+
+def test_where_commits_take_long_a_small_batch_waits_for_them_only_so_long() -> None:
+    pump = Pump(3)
+    pump.elect("n1")
+    ask_many(pump, 0, 10)
+    ask_many(pump, 100, 1)
+    assert batches(pump) == [10]
+    pump.now += PATIENCE_NS
+    ask_many(pump, 200, 1)
+    assert batches(pump) == [10, 2]
 
 
 # Bounds
