@@ -62,8 +62,9 @@ T = TypeVar("T")
 #: How long a clean stop waits for the disk.
 STOP_TIMEOUT_S = 5.0
 #: The storage thread needs the interpreter before a sync and after it, and the event loop is busy.
-#: The default of 5 ms is longer than the sync itself.
-SWITCH_INTERVAL_S = 0.0001
+#: The default of 5 ms is longer than the sync itself; much less takes it from the event loop in the
+#: middle of what the sync is for.
+SWITCH_INTERVAL_S = 0.0005
 #: Objects made before the garbage collector looks at the young, the middle and the old ones. What
 #: the log and the state hold is in no cycle, and lasts: with the default thresholds the collector
 #: would go through all of it again and again, and no request is served meanwhile.
