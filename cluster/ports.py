@@ -197,15 +197,13 @@ class Core(Protocol):
 
 @runtime_checkable
 class InSteps(Protocol):
-    """A core that can give the effects of an input in steps: its writes and messages, then its
-    answers to clients, then what is left.
+    """A core that can give writes and messages before it applies what is committed.
 
-    What leaves first need not wait for the work behind what leaves later: the disk, the peers and
-    the clients can begin. A host that sets ``in_steps`` asks for :meth:`more` after each input,
-    until nothing is unfinished, before the next input.
+    The disk and the peers can work meanwhile. A host that sets ``in_steps`` asks for :meth:`more`
+    after each input, before the next.
     """
 
-    #: whether to work in steps
+    #: whether to work in steps, where there is much to apply
     in_steps: bool
 
     @property
@@ -213,7 +211,7 @@ class InSteps(Protocol):
         """None if nothing is left to do of the last input."""
 
     def more(self, now_ns: int) -> list[Effect]:
-        """Do the next step of the last input."""
+        """Do what is left of the last input."""
 
 
 class Rng(Protocol):

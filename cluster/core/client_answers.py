@@ -42,9 +42,6 @@ class ClientAnswers:
         self._consensus, self._state = consensus, state
         self._out: list[Effect] = []
 
-    def __len__(self) -> int:
-        return len(self._out)
-
     def give(self, waiter: Waiter, answer: Answer, revision: int = 0) -> None:
         """Answer a client; the revision is the applied index, unless another is given."""
         status, value, error = answer

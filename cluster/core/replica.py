@@ -55,13 +55,11 @@ from cluster.core.snapshot_keeper import SnapshotKeeper
 from cluster.core.state_watch import WATCH
 from cluster.core.writes import Writes
 from cluster.measures import Measures
-from cluster.ports import Clock, Effect, NodeId, Recovered, Rng, Send, SetTimer
+from cluster.ports import Clock, Effect, NodeId, Recovered, Rng, SetTimer
 from cluster.wire import Message, RegisterMessage, Request, Snapshot
 
-#: So many entries take longer to apply than a thread that waits for the interpreter costs.
+#: So many entries take longer to apply than a step more costs.
 STEP_ENTRIES = 4
-#: The step of an input in which all is answered, and the state is looked after.
-SERVED = "served"
 
 
 class Replica:
@@ -137,8 +135,8 @@ class Replica:
         )
         self._led = 0
         self._timer_ns = 0
-        #: the step of the last input that :meth:`more` is to do; None if all are done
-        self.unfinished: Ready | str | None = None
+        #: what the last input has committed, which :meth:`more` applies; None if that is done
+        self.unfinished: Ready | None = None
 
     # -- what others may look at -------------------------------------------------------------------
 
@@ -266,36 +264,44 @@ class Replica:
     def _settle(self, now_ns: int) -> list[Effect]:
         """Carry everything through that an input made possible; the effects, writes first.
 
-        In steps, messages come alone, so that the peers can work meanwhile; with writes only if
-        there is much to apply: a disk that is given work interrupts the node.
+        In steps, the writes and messages come alone if there is much to apply: the disk and the
+        peers can work meanwhile.
         """
         assert self.unfinished is None, f"{self.node} has not applied what it committed"
         self._writes.propose(now_ns)
         ready = self.consensus.ready()
         effects = ready.effects
-        if effects and self.in_steps:
-            much = len(ready.committed) >= STEP_ENTRIES
-            if much or type(effects[0]) is Send:
-                self.unfinished = ready
-                return effects
-        effects += self._serve(now_ns, ready)
-        return effects
+        if effects and self.in_steps and len(ready.committed) >= STEP_ENTRIES:
+            self.unfinished = ready
+            return effects
+        return self._finish(now_ns, ready, effects)
 
     def more(self, now_ns: int) -> list[Effect]:
-        """In steps: the next step of the last input. To be called before the next input."""
-        step, self.unfinished = self.unfinished, None
-        if step is None:
-            return []
-        return self._serve(now_ns, step) if isinstance(step, Ready) else self._look_after(now_ns)
+        """In steps: apply what the last input committed. To be called before the next input."""
+        ready, self.unfinished = self.unfinished, None
+        return self._finish(now_ns, ready, []) if ready is not None else []
 
-    def _serve(self, now_ns: int, ready: Ready) -> list[Effect]:
-        """Apply and answer, then look after the state; in steps, the answers come alone: a client
-        need not wait for what it does not see."""
-        self._apply(now_ns, ready)
-        if self.in_steps and self._answers:
-            self.unfinished = SERVED
-            return self._answers.take()
-        return self._look_after(now_ns)
+    def _finish(self, now_ns: int, ready: Ready, effects: list[Effect]) -> list[Effect]:
+        """Apply, serve and answer; ``effects`` and what follows."""
+        consensus, variant, mark = self.consensus, self.consensus.variant, self.consensus.node.mark
+        while True:
+            self._apply(now_ns, ready)
+            #: the generation this node leads; 0 if it does not
+            leads = variant.node.clock.generation if variant.role == LEADER else 0
+            if not self._snapshots.keep() and not self._leases.keep(now_ns, leads):
+                break
+            ready = consensus.ready()
+            effects += ready.effects
+        applied = self.state.applied
+        assert applied <= mark.index, f"{self.node} has applied {applied} of {mark.index} committed"
+        if leads != self._led:
+            self._notice_leadership(leads)
+        self._members.finish_transfers()
+        effects += self._answers.take()
+        timer = self._next_timer(now_ns)
+        if timer is not None:
+            effects.append(timer)
+        return effects
 
     def _apply(self, now_ns: int, ready: Ready) -> None:
         if ready.snapshot is not None:
@@ -310,29 +316,6 @@ class Replica:
     def _restore(self, snapshot: Snapshot) -> None:
         self.state.restore(snapshot)
         self._answers.note("state-restored", index=snapshot.index)
-
-    def _look_after(self, now_ns: int) -> list[Effect]:
-        """Snapshots, leases, leadership and the timer; the effects."""
-        consensus, variant, mark = self.consensus, self.consensus.variant, self.consensus.node.mark
-        effects: list[Effect] = []
-        while True:
-            #: the generation this node leads; 0 if it does not
-            leads = variant.node.clock.generation if variant.role == LEADER else 0
-            if not self._snapshots.keep() and not self._leases.keep(now_ns, leads):
-                break
-            ready = consensus.ready()
-            effects += ready.effects
-            self._apply(now_ns, ready)
-        applied = self.state.applied
-        assert applied <= mark.index, f"{self.node} has applied {applied} of {mark.index} committed"
-        if leads != self._led:
-            self._notice_leadership(leads)
-        self._members.finish_transfers()
-        effects += self._answers.take()
-        timer = self._next_timer(now_ns)
-        if timer is not None:
-            effects.append(timer)
-        return effects
 
     def _notice_leadership(self, leads: int) -> None:
         """Another generation is led, or none: the outcome of every pending proposal is unknown."""

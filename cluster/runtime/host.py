@@ -163,7 +163,7 @@ class CoreHost:
             return
         took_s = self._step(call, *arguments)
         core = self._stepping
-        while core is not None and core.unfinished is not None and not self._gate.closed:
+        if core is not None and core.unfinished is not None and not self._gate.closed:
             took_s += self._step(core.more)
         self.turn_seconds.observe(took_s)
         self.slow_turns += took_s > SLOW_TURN_S

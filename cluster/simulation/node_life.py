@@ -277,7 +277,7 @@ class NodeLife:
     def _run(self, call: Callable[..., list[Effect]], *arguments: Any) -> None:
         self._step(call, *arguments)
         core = self._stepping
-        while core is not None and core.unfinished is not None and not self._closed:
+        if core is not None and core.unfinished is not None and not self._closed:
             self._step(core.more)
         invariants = self._world.invariants
         if invariants is not None and not self._closed:
