@@ -76,7 +76,8 @@ class LeaderRounds:
     @property
     def deadline_ns(self) -> int:
         """When :meth:`tick` must be called at the latest."""
-        return min(self.heartbeats.due_ns, self._late_ns)
+        due_ns, late_ns = self.heartbeats.due_ns, self._late_ns
+        return due_ns if due_ns < late_ns else late_ns
 
     def send(self, now_ns: int) -> None:
         """A regular round, to all."""

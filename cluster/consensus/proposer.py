@@ -114,7 +114,8 @@ class Proposer:
     @property
     def deadline_ns(self) -> int:
         """When :meth:`tick` must be called at the latest."""
-        return min(self.rounds.deadline_ns, self.handover.deadline_ns)
+        rounds_ns, handover_ns = self.rounds.deadline_ns, self.handover.deadline_ns
+        return rounds_ns if rounds_ns < handover_ns else handover_ns
 
     def tick(self, now_ns: int) -> None:
         """Time has passed: heartbeats, CheckQuorum, the end of handing over."""

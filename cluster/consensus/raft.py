@@ -215,7 +215,8 @@ class Raft:
         if leadership is not None:
             leadership.rounds.heartbeats.heard(source, now_ns)
             leadership.on_message(now_ns, source, message)
-            self._look_at(leadership)
+            if leadership.over:
+                self._look_at(leadership)
         else:
             self._take(source, message)
 

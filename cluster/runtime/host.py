@@ -177,15 +177,15 @@ class CoreHost:
             self._broken(error)
             return 0.0
         took_s = time.perf_counter() - began
-        self._carry_out(effects)
+        if effects:
+            self._carry_out(effects)
         return took_s
 
     def _carry_out(self, effects: list[Effect]) -> None:
-        if not effects:
-            return
+        gate = self._gate
         try:
-            timer_ns = self._gate.carry_out(effects)
-            writes = self._gate.take()
+            timer_ns = gate.carry_out(effects)
+            writes = gate.take() if gate.taken < gate.issued else ()
         except GateBroken as error:
             self._broken(error)
             return
