@@ -1,4 +1,4 @@
-"""Request Batch: many small requests as one, with no waiting for company.
+"""Request Batch: many small requests as one append.
 
 Problem. A disk write and a message cost about the same for one command as for a hundred.
 
@@ -16,7 +16,7 @@ What breaks without it. A54: a client that is answered when its update joins a b
 the node. A54b: a batch that is sent again, longer than before, is taken for the copy of one that is
 there; its new entries are acknowledged and never written.
 
-Source: Joshi, "Request Batch". Pure functions, and the rule for answers.
+Source: Joshi, "Request Batch". Used by ``cluster.core.writes``.
 """
 
 from __future__ import annotations

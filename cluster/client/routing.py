@@ -106,6 +106,13 @@ class Routing:
         self.redirected(now_ns)
         return node
 
+    def doubt_address(self) -> None:
+        """The present node is not where it was said to be. An address that was learned is forgotten
+        and asked for anew: the node may have joined again, elsewhere."""
+        if self._addresses.pop(self.node, None) is not None:
+            self.nodes = tuple(node for node in self.nodes if node != self.node)
+            assert self.nodes, "the nodes that the session was made with stay"
+
     def redirected(self, now_ns: int) -> None:
         """The node named another one: too many in a row are a failure."""
         self._redirects += 1

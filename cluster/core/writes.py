@@ -5,8 +5,8 @@ entry, and the promise made to its client differs: before the log it did not hap
 outcome is unknown until the entry is committed.
 
 Solution. One object owns both. A write is answered from the receiver's memory if it is a copy;
-else it is queued, proposed in a batch when no earlier one is under way, and answered when its own
-entry is applied.
+else it is queued, proposed in a batch when ``request_batch`` lets it go and no earlier write of
+entries is under way here, and answered when its own entry is applied.
 
 Invariants. A request is in one of the two places at a time. What leaves the queue unproposed is
 answered ``retry`` or redirected; what leaves the list unapplied is answered ``unknown``.
