@@ -106,6 +106,14 @@ class Routing:
         self.redirected(now_ns)
         return node
 
+    def disconnected(self, now_ns: int, refused: bool) -> NodeId:
+        """The connection to the present node is lost, or, ``refused``, could not be made: wait; the
+        node to go to."""
+        if refused:
+            self.doubt_address()
+        self.back_off(now_ns)
+        return self.next_in_turn()
+
     def doubt_address(self) -> None:
         """The present node is not where it was said to be. An address that was learned is forgotten
         and asked for anew: the node may have joined again, elsewhere."""

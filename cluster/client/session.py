@@ -236,10 +236,7 @@ class ClientSession:
             self._lose_copies(why)
             for pending in self._pending:
                 pending.unreached(why, self.node if refused else "")
-            if refused:
-                self._routing.doubt_address()
-            self._routing.back_off(now_ns)
-            self._leave_for(self._routing.next_in_turn())
+            self._leave_for(self._routing.disconnected(now_ns, refused))
         return self._settle(now_ns)
 
     def on_response(self, now_ns: int, epoch: int, response: Response) -> list[Action]:
