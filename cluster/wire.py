@@ -979,6 +979,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
             another than before was wiped, and is refused.
         address: ``host:port`` at which the peer listens, for those that know no other.
         token: the cluster's shared secret, if it has one.
+        consensus: the variant that a peer runs; "" if it has none, or does not say. Two variants
+            share some messages, and mean different things by them.
     """
 
     cluster: str
@@ -989,6 +991,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     directory: str = ""
     address: str = ""
     token: str = ""
+    consensus: str = ""
 
 
 Frame: TypeAlias = Message | Hello | Request | Response

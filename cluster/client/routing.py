@@ -106,6 +106,21 @@ class Routing:
         self.redirected(now_ns)
         return node
 
+    def disconnected(self, now_ns: int, refused: bool) -> NodeId:
+        """The connection to the present node is lost, or, ``refused``, could not be made: wait; the
+        node to go to."""
+        if refused:
+            self.doubt_address()
+        self.back_off(now_ns)
+        return self.next_in_turn()
+
+    def doubt_address(self) -> None:
+        """The present node is not where it was said to be. An address that was learned is forgotten
+        and asked for anew: the node may have joined again, elsewhere."""
+        if self._addresses.pop(self.node, None) is not None:
+            self.nodes = tuple(node for node in self.nodes if node != self.node)
+            assert self.nodes, "the nodes that the session was made with stay"
+
     def redirected(self, now_ns: int) -> None:
         """The node named another one: too many in a row are a failure."""
         self._redirects += 1

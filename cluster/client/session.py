@@ -236,8 +236,7 @@ class ClientSession:
             self._lose_copies(why)
             for pending in self._pending:
                 pending.unreached(why, self.node if refused else "")
-            self._routing.back_off(now_ns)
-            self._leave_for(self._routing.next_in_turn())
+            self._leave_for(self._routing.disconnected(now_ns, refused))
         return self._settle(now_ns)
 
     def on_response(self, now_ns: int, epoch: int, response: Response) -> list[Action]:
@@ -295,6 +294,7 @@ class ClientSession:
                 pending.lost(pending.last_error)
             elif status == "redirect":  # to the node that is asked: another one has its address
                 pending.leader, leader = leader, ""
+                routing.doubt_address()
             self._leave_for(routing.elsewhere(now_ns, leader))
 
     def _begin_anew(self, revision: int) -> None:

@@ -1,7 +1,8 @@
-"""What a consensus core has to say after an event, in order: messages, notes and answered reads.
+"""What a consensus core has to say after an event: messages, notes, reads, a replaced state.
 
 The parts of a core return decisions and messages; the core and its leadership put them here, and
-:meth:`Outbox.take` hands them to the replica with the writes that must precede them.
+:meth:`cluster.consensus.interface.Consensus.ready` hands them to the replica, with the writes that
+must precede them.
 """
 
 from __future__ import annotations

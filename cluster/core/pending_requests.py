@@ -33,7 +33,7 @@ class WaitingPart(Protocol):
 
     @property
     def deadline_ns(self) -> int:
-        """When the first of them must be answered at the latest."""
+        """When the first of them must be answered, or something done for it, at the latest."""
 
     def __len__(self) -> int:
         """How many wait."""
@@ -91,7 +91,7 @@ class PendingRequests:
 
     @property
     def deadline_ns(self) -> int:
-        """When the first request must be answered at the latest."""
+        """When the first request must be answered, or something done for it, at the latest."""
         earliest = NEVER_NS
         for part in self._parts:
             due_ns = part.deadline_ns

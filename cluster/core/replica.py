@@ -13,11 +13,11 @@ and the parts that serve clients, each with the requests that wait there:
     client <-> member requests <-- changes of members and of leadership
 
 The way of a command: admitted, or refused with ``retry``; batched into the log when no earlier
-write is under way; committed when a quorum has it durable; applied on every node in log order;
-answered by the node that took it, if that still leads. The way of a read: the consensus names an
-index at which it is linearizable, and it is answered when that index is applied. This module gives
-every input to the part it concerns, and then carries through what the input made possible
-(:meth:`Replica._settle`).
+write is under way and ``request_batch`` lets it go; committed when a quorum has it durable; applied
+on every node in log order; answered by the node that took it, if that still leads. The way of a
+read: the consensus names an index at which it is linearizable, and it is answered when that index
+is applied. This module gives every input to the part it concerns, and then carries through what the
+input made possible (:meth:`Replica._settle`).
 
 Invariants. Entries are applied in order, each once, and none above the high-water mark. Each
 request is answered once, or its connection is gone. What was admitted and not answered when

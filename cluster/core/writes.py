@@ -5,8 +5,8 @@ entry, and the promise made to its client differs: before the log it did not hap
 outcome is unknown until the entry is committed.
 
 Solution. One object owns both. A write is answered from the receiver's memory if it is a copy;
-else it is queued, proposed in a batch when no earlier one is under way, and answered when its own
-entry is applied.
+else it is queued, proposed in a batch when ``request_batch`` lets it go and no earlier write of
+entries is under way here, and answered when its own entry is applied.
 
 Invariants. A request is in one of the two places at a time. What leaves the queue unproposed is
 answered ``retry`` or redirected; what leaves the list unapplied is answered ``unknown``.
@@ -23,7 +23,7 @@ from __future__ import annotations
 import msgspec
 
 from cluster.channel.request_batch import RequestBatch
-from cluster.channel.request_waiting_list import RequestWaitingList, Waiter
+from cluster.channel.request_waiting_list import NEVER_NS, RequestWaitingList, Waiter
 from cluster.channel.singular_update_queue import SingularUpdateQueue
 from cluster.config import ClusterConfig
 from cluster.consensus.interface import Consensus
@@ -83,8 +83,10 @@ class Writes:
 
     @property
     def deadline_ns(self) -> int:
-        """When the first write must be answered at the latest."""
+        """When the first write must be answered, or the next batch must go, at the latest."""
         placed_ns, queued_ns = self._waiting.deadline_ns, self._queue.deadline_ns
+        if self._batch.waits_until_ns < queued_ns:
+            queued_ns = self._batch.waits_until_ns
         return placed_ns if placed_ns < queued_ns else queued_ns
 
     def take(self, waiter: Waiter, request: Request) -> None:
@@ -115,15 +117,21 @@ class Writes:
 
     def propose(self, now_ns: int) -> None:
         """Give the log what has gathered, unless an earlier batch is to be waited for."""
+        consensus, batch = self._consensus, self._batch
+        batch.waits_until_ns = NEVER_NS
         if not self._queue.updates:
             return
-        consensus, batch = self._consensus, self._batch
         if consensus.role != LEADER:
             self._redirect_queue()
         while (
             self._queue
             and consensus.accepts_batch
-            and batch.goes(now_ns, size=len(self._queue), under_way=consensus.uncommitted)
+            and batch.goes(
+                now_ns,
+                size=len(self._queue),
+                size_max=self._config.batch_entries_max,
+                under_way=consensus.uncommitted,
+            )
         ):
             waiters, data = self._queue.take(
                 entries_max=self._config.batch_entries_max,

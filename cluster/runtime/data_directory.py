@@ -4,8 +4,9 @@ A node that starts on the directory of another node, or of another cluster, woul
 two names or mix two histories. So the first start writes down whose directory it is, and later
 starts refuse any other. The count of starts makes connection epochs grow across restarts without
 trusting a clock. The voters that the cluster was founded with are written down too: whatever a
-later command line says, the log begins with those. And the directory gets a name of its own, by
-which peers tell it from an emptied one (``peer_directories``).
+later command line says, the log begins with those. So is the consensus: each variant reads votes,
+promises and entries in its own way, and would take another's for what they are not. And the
+directory gets a name of its own, by which peers tell it from an emptied one (``peer_directories``).
 
 File ``identity``, JSON and its checksum, replaced by an atomic rename at each start.
 """
@@ -44,6 +45,7 @@ class Identity(msgspec.Struct, frozen=True):
         founders: the voters the cluster was founded with; none for a member that joins it.
         emptying: whether what is in it is still to be removed.
         role: what its records mean.
+        consensus: the variant that wrote them; "" if the role has none, or it was not written down.
     """
 
     cluster: str
@@ -54,6 +56,7 @@ class Identity(msgspec.Struct, frozen=True):
     founders: tuple[str, ...] | None = None
     emptying: bool = False
     role: str = "core"
+    consensus: str = ""
 
 
 def claim(
@@ -64,6 +67,7 @@ def claim(
     founders: Sequence[str] = (),
     directory: str = "",
     role: str = "core",
+    consensus: str = "",
 ) -> Identity:
     """Check that the directory is this node's, or make it so, and count the start, durably.
 
@@ -74,6 +78,7 @@ def claim(
         founders: the founding voters, if the directory is new.
         directory: the directory's name, if it is new.
         role: the node's role.
+        consensus: the node's variant; "" if the role has none.
 
     Raises:
         WrongDirectory: it is another's; the message says whose.
@@ -82,7 +87,9 @@ def claim(
     if _TEMPORARY in disk.names():
         disk.remove(_TEMPORARY)
     founding = tuple(founders)
-    identity = Identity(cluster, node, 0, directory=directory, founders=founding, role=role)
+    identity = Identity(
+        cluster, node, 0, directory=directory, founders=founding, role=role, consensus=consensus
+    )
     if _NAME in disk.names():
         found = _read(disk)
         if found.cluster != cluster or not _is_of(found.node, node):
@@ -94,12 +101,18 @@ def claim(
             raise WrongDirectory(
                 f"the data directory is of a node of role {found.role!r}, not {role!r}"
             )
+        if found.consensus not in ("", consensus):
+            raise WrongDirectory(
+                f"the data directory is of a node of consensus {found.consensus!r}, "
+                f"not {consensus!r}"
+            )
         if found.emptying:
             found = _empty(disk, found)
         identity = msgspec.structs.replace(
             found,
             directory=found.directory or directory,
             founders=tuple(founders) if found.founders is None else found.founders,
+            consensus=consensus,
         )
     elif any(within_group(name).startswith(_LOGS) for name in disk.names()):
         raise WrongDirectory("the data directory has a log but no identity file; was it removed?")

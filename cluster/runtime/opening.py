@@ -80,6 +80,7 @@ def open_data(
             founders=() if options.join else tuple(options.peers),
             directory=f"{random.SystemRandom().getrandbits(64):016x}",
             role=options.role,
+            consensus=options.variant,
         )
         directories = PeerDirectories(
             options.data,

@@ -82,6 +82,11 @@ class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
     join: bool = False
     token: str = ""
 
+    @property
+    def variant(self) -> str:
+        """The consensus of the node's logs; "" for a role without."""
+        return self.consensus if self.role in VARIANT_ROLES else ""
+
     def address_of(self, member: str) -> Address | None:
         """Where ``--peers`` says a member is dialled: as itself, or as the node it lives on."""
         return self.peers.get(member) or self.peers.get(name_of(member))

@@ -10,7 +10,8 @@ joined; else where it said, in its hello, that it listens.
 
 Who is let in: a peer of the cluster that means this very member (``Hello.to``), or one that
 ``--peers`` or the configuration names; with TLS its certificate names it too. Not one that was
-wiped (``peer_directories``), and none that looks for the member that lived here before.
+wiped (``peer_directories``), none that looks for the member that lived here before, and none that
+runs another consensus.
 
 Used by ``node``; runs in the event loop.
 """
@@ -123,6 +124,11 @@ class Peers:
         known = self._options.address_of(hello.sender) or hello.sender in self._members()
         if not known and not hello.to:
             return f"{hello.sender!r} is no peer of this node"
+        if hello.consensus and hello.consensus != self._options.variant:
+            return (
+                f"{hello.sender!r} runs consensus {hello.consensus!r}, and {own!r} runs "
+                f"{self._options.variant!r}"
+            )
         if hello.address:
             try:
                 self._from_hellos[hello.sender] = parse_address(hello.address, option=hello.sender)
@@ -162,6 +168,7 @@ class Peers:
                 directory=self._identity.directory,
                 address=str(options.listen),
                 token=options.token,
+                consensus=options.variant,
             )
 
         return hello

@@ -148,6 +148,45 @@ def test_where_commits_take_long_a_small_batch_waits_for_them_only_so_long() -> 
     assert batches(pump) == [10, 2]
 
 
+def test_a_batch_that_waits_goes_when_its_time_is_over_though_nothing_else_happens() -> None:
+    """No client asks, no answer comes, and the next heartbeat is far away."""
+    pump = Pump(3)
+    pump.elect("n1")
+    ask_many(pump, 0, 10)
+    began = pump.now
+    ask_many(pump, 100, 1)
+    assert batches(pump) == [10]
+    assert pump.timers["n1"] == began + PATIENCE_NS
+    pump.now = pump.timers["n1"]
+    pump._carry_out("n1", pump.nodes["n1"].on_tick(pump.now))
+    assert batches(pump) == [10, 1]
+    assert pump.timers["n1"] > pump.now, "nothing waits for a time that is over"
+
+
+def test_a_batch_that_waited_and_lost_its_clients_sets_no_timer() -> None:
+    pump = Pump(3)
+    pump.elect("n1")
+    ask_many(pump, 0, 10)
+    ask_many(pump, 100, 1)
+    pump.now += PATIENCE_NS
+    pump._carry_out("n1", pump.nodes["n1"].on_disconnect(pump.now, 100))
+    assert batches(pump) == [10]
+    assert pump.timers["n1"] > pump.now
+
+
+def test_a_full_batch_waits_for_nothing() -> None:
+    """It cannot become as large as what is under way."""
+    pump = Pump(3, config=ClusterConfig(batch_entries_max=4))
+    pump.elect("n1")
+    for first in (0, 100, 200):
+        ask_many(pump, first, 4)
+    assert batches(pump) == [4, 4, 4]
+    ask_many(pump, 300, 3)
+    assert batches(pump) == [4, 4, 4]
+    ask_many(pump, 400, 1)
+    assert batches(pump) == [4, 4, 4, 4]
+
+
 # Bounds
 
 

@@ -159,6 +159,58 @@ def test_a_leader_that_joined_later_is_found_by_its_address() -> None:
     assert asked == [""] and client.node in NODES, "the address of a founder is the host's"
 
 
+def at_h2(client: ClientSession) -> Request:
+    """n9 was met at h:2, and has the first request there."""
+    _first, actions = redirected_to_n9(client)
+    (question,) = sends(actions)
+    told = {"addresses": {"n9~2": "h:2"}}
+    client.on_response(2, client.epoch, Response(question.id, "ok", told))
+    (request,) = sends(client.on_connected(3, client.epoch))
+    return request
+
+
+def met_again_at(client: ClientSession, now_ns: int, address: str) -> str:
+    """n9 leads still, and is at an address now: where the session dials it."""
+    (request,) = sends(client.on_connected(now_ns, client.epoch))
+    said = Response(request.id, "redirect", leader="n9~3", error="n9~3 leads")
+    actions = client.on_response(now_ns, client.epoch, said)
+    for question in sends(actions):
+        told = {"addresses": {"n9~3": address}}
+        actions = client.on_response(now_ns, client.epoch, Response(question.id, "ok", told))
+    (connect,) = [a for a in actions if isinstance(a, Connect)]
+    assert connect.node == "n9"
+    return connect.address
+
+
+def test_a_leader_that_joined_again_elsewhere_is_found_there() -> None:
+    """Its old address takes no connection any more."""
+    client = connected()
+    request = at_h2(client)
+    client.on_response(4, client.epoch, Response(request.id, "ok", 1, 9))
+    client.on_disconnected(5, client.epoch)
+    client.submit(6, put("x", 2), timeout_ns=60_000 * MS)
+    now_ns = 0
+    while client.node != "n9":  # the nodes in turn take no connection
+        now_ns += 1_000 * MS
+        client.on_tick(now_ns)
+        client.on_disconnected(now_ns, client.epoch)
+    now_ns += 1_000 * MS
+    client.on_tick(now_ns)
+    client.on_disconnected(now_ns, client.epoch)
+    now_ns += 1_000 * MS
+    client.on_tick(now_ns)
+    assert met_again_at(client, now_ns, "h:3") == "h:3"
+
+
+def test_a_learned_address_at_which_another_node_answers_is_asked_for_anew() -> None:
+    client = connected()
+    request = at_h2(client)
+    other = Response(request.id, "redirect", leader="n9~3", error="n9~3 leads, n4 does not")
+    client.on_response(4, client.epoch, other)
+    client.on_tick(1_000 * MS)
+    assert met_again_at(client, 1_000 * MS, "h:3") == "h:3"
+
+
 @pytest.mark.parametrize("told", [{"addresses": {"n8": "h:1"}}, {"addresses": 7}, None, {}])
 def test_a_leader_without_an_address_is_named_and_the_other_nodes_are_asked(told: Any) -> None:
     client = connected()

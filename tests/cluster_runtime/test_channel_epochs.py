@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from cluster.runtime import doors as doors_module
@@ -152,6 +153,38 @@ def test_epochs_grow_over_links_and_starts(tmp_path: Path) -> None:
         disk.close()
     first = EPOCHS_PER_START
     assert epochs == [*range(first + 1, first + 5), *range(2 * first + 1, 2 * first + 5)]
+
+
+def peers_of(node: str, data: Path, *arguments: str) -> Peers:
+    """What a node started with these arguments knows of its peers."""
+    options = parse_options(
+        ["--id", node, "--listen", "127.0.0.1:1", "--peers", "n1=127.0.0.1:1,n2=127.0.0.1:2",
+         "--data", str(data), *arguments]
+    )  # fmt: skip
+    disk = FileDisk(data)
+    identity = claim(disk, cluster="c", node=node, directory=node, consensus=options.variant)
+    disk.close()
+    return Peers(
+        options,
+        identity,
+        PeerDirectories(data),
+        configuration=lambda: None,
+        tls=None,
+        changed=lambda peer, connected: None,
+        refused=lambda peer, reason: None,
+    )
+
+
+def test_a_peer_of_another_consensus_is_not_let_in(tmp_path: Path) -> None:
+    """The variants share some messages, and mean different things by them."""
+    (raft, zab), said = [tmp_path / name for name in ("raft", "zab")], "runs consensus"
+    inside = peers_of("n1", raft)
+    hello = peers_of("n2", zab, "--consensus", "zab")._hello_to("n1")()
+    assert inside.refusal(hello) == "'n2' runs consensus 'zab', and 'n1' runs 'raft'"
+    for consensus in ("raft", ""):  # an earlier version does not say
+        assert said not in inside.refusal(msgspec.structs.replace(hello, consensus=consensus))
+    paxos = peers_of("n2", tmp_path / "paxos", "--role", "paxos")
+    assert paxos._hello_to("n1")().consensus == ""
 
 
 def test_a_node_that_is_refused_waits_longer_each_time(monkeypatch: pytest.MonkeyPatch) -> None:

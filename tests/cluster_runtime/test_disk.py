@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cluster.config import ClusterConfig
 from cluster.log.storage import Storage
 from cluster.ports import Append, DiskError
-from cluster.runtime.data_directory import WrongDirectory, claim
+from cluster.runtime.data_directory import WrongDirectory, claim, format_for
 from cluster.runtime.disk import DirectoryInUse, FileDisk
 from cluster.runtime.disk_faults import DiskFaultSettings, parse_disk_faults
 from cluster.runtime.peer_directories import PeerDirectories, keeps_founders
@@ -289,6 +289,19 @@ def test_a_directory_has_one_owner_and_counts_its_starts(tmp_path: Path) -> None
     disk.create("wal-0000000000000001-0000000000000001.log")
     with pytest.raises(WrongDirectory, match="no identity file"):
         claim(disk, cluster="c", node="n1")
+
+
+def test_a_directory_belongs_to_one_consensus(tmp_path: Path) -> None:
+    """Another variant would take the log's votes and entries for what they are not."""
+    disk = FileDisk(tmp_path)
+    claim(disk, cluster="c", node="n1")  # as an earlier version wrote it: it does not say
+    for _ in range(2):
+        disk = reopened(disk, tmp_path)
+        assert claim(disk, cluster="c", node="n1", consensus="raft").consensus == "raft"
+    with pytest.raises(WrongDirectory, match="is of a node of consensus 'raft', not 'zab'"):
+        claim(disk, cluster="c", node="n1", consensus="zab")
+    format_for(disk, cluster="c", member="n1~2")
+    assert claim(disk, cluster="c", node="n1", consensus="zab").node == "n1~2"
 
 
 def flipped(data: bytes, bit: int) -> bytes:
