@@ -384,7 +384,8 @@ class Reference(ReferenceMembers, ReferencePartitions):
         if "change_partition" in asked:
             return self.dividing.cannot(self.role, nemesis.name)
         if self.role == "core":
-            return ""
+            fixed = "add_member" in asked and self.consensus != "raft"
+            return f"the members of a {self.consensus} cluster do not change" if fixed else ""
         if "add_member" in asked and self.role != "leaderless":
             return f"the members of role {self.role} do not change"
         if self.role == "gossip" and not DAMAGES.isdisjoint(getattr(nemesis, "variants", ())):
