@@ -49,6 +49,7 @@ from harness.environments.machines.docker_daemon import (
     API_TIMEOUT_S,
     LABEL,
     Daemon,
+    NoDaemon,
     bring_home,
     said_by_docker,
 )
@@ -310,5 +311,7 @@ def heal(found: Record, run_dir: Path, consent: Consent) -> Healed:
             time.sleep(_LATE_S)
             removed += daemon.remove_all(found.run_id)
         return Healed(removed, daemon.left(found.run_id), refused)
+    except NoDaemon as error:
+        return Healed([], [f"the run's containers, if any ({error.briefly})"], refused)
     except SetupError as error:
         return Healed([], [f"the run's containers, if any: {error}"], refused)
