@@ -19,10 +19,11 @@ import pytest
 
 from harness import doctor
 from harness.environments import docker, record
+from harness.environments.machines.container import ContainerMachine
 from harness.environments.machines.docker_daemon import Daemon, DaemonLost, NoDaemon
 from harness.environments.network.netem import Tools
 from harness.environments.record import Consent
-from harness.errors import EnvironmentLeft
+from harness.errors import EnvironmentLeft, SetupError, Unreachable
 
 pytestmark = pytest.mark.real
 
@@ -129,6 +130,31 @@ def test_a_teardown_without_the_daemon_says_so_once_and_who_tries_again(
     assert capsys.readouterr().err == ""
     found = record.load(tmp_path)
     assert found is not None and found.state == "left"
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "sentence"),
+    [
+        ("Container 8598ea is not running", Unreachable, "^the container with the network of n1"),
+        ("no space left on device", SetupError, "^Docker said: no space left"),
+    ],
+)
+def test_a_network_whose_container_ended_is_named_by_its_node(
+    said: str, kind: type, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise SetupError(f"Docker said: {said}")
+
+    env = docker.docker(nodes=["n1"], run_dir=tmp_path, seed=1)
+    site, journal = env.parts.site, env.parts.journal
+    assert isinstance(site, docker.DockerSite)
+    site.machines["n1"] = ContainerMachine(
+        journal, site.daemon, "n1", 1, "10.1.1.1", container="c", python="python3"
+    )
+    monkeypatch.setattr(site.daemon, "exec", refused)
+    with pytest.raises(SetupError, match=sentence) as raised:
+        asyncio.run(site.as_root("n1", "true"))
+    assert raised.type is kind
 
 
 def test_healing_without_the_daemon_says_how_to_start_it_and_no_other_environment(
