@@ -3,6 +3,7 @@
     HarnessError
       UsageError            exit 254   the command line or the API was used wrongly
       SetupError            exit 3     a node, tool, port or host does not do what the run needs
+        Unreachable                    what the nodes run on no longer answers
       EnvironmentLeft       exit 3     something injected could not be removed afterwards
       UserCodeError         exit 3     a user's DB, client, workload, nemesis or checker raised
     (anything else)         exit 255   a bug in the harness
@@ -47,6 +48,10 @@ class UsageError(HarnessError):
 
 class SetupError(HarnessError):
     """The machine, an environment, a database or a host is not fit for the run."""
+
+
+class Unreachable(SetupError):
+    """What the nodes run on answered before and no longer does."""
 
 
 class EnvironmentLeft(HarnessError):

@@ -161,10 +161,18 @@ async def _require_own_sources(node: Node) -> None:
     """That the copy of the cluster on a node is this one: the report names this one's commit.
 
     Raises:
-        SetupError: it is another.
+        SetupError: it is another, or there is none.
     """
     script = Path(source_digest.__file__).read_text("utf-8")
-    there = (await node.run(sys.executable, "-c", script)).stdout.strip()
+    done = await node.run(sys.executable, "-c", script, check=False)
+    if done.exit_code:
+        why = (done.stderr.strip() or "it said nothing").splitlines()[-1]
+        raise SetupError(
+            f"no copy of the cluster was found on {node.name} ({why}): give the image that "
+            "`bash scripts/docker_build.sh` builds (docker), or install this version on the host "
+            "and name its interpreter, --env-option python=FILE (ssh)"
+        )
+    there = done.stdout.strip()
     own = source_digest.source_digest(source_digest.package_directory())
     if there != own:
         raise SetupError(

@@ -49,6 +49,7 @@ from harness.environments.machines.docker_daemon import (
     API_TIMEOUT_S,
     LABEL,
     Daemon,
+    NoDaemon,
     bring_home,
     said_by_docker,
 )
@@ -59,7 +60,7 @@ from harness.environments.network.netem import Peer
 from harness.environments.pressure import remote as remote_pressure
 from harness.environments.pressure.remote import RemotePressure
 from harness.environments.record import Consent, Healed, Record
-from harness.errors import SetupError
+from harness.errors import SetupError, Unreachable
 
 IMAGE = "splitbrain:latest"
 #: what makes that image
@@ -269,9 +270,20 @@ class DockerSite:
             api.start(node.container)
 
     async def as_root(self, node: str, script: str) -> str:
-        """Run a script in the container that holds a node's network."""
+        """Run a script in the container that holds a node's network.
+
+        Raises:
+            Unreachable: that container ended; no fault of ours does that.
+            SetupError: the script failed.
+        """
         container = self.machines[node].network_container
-        done = await asyncio.to_thread(self.daemon.exec, container, ["sh", "-c", script])
+        try:
+            done = await asyncio.to_thread(self.daemon.exec, container, ["sh", "-c", script])
+        except SetupError as error:
+            if "is not running" not in str(error):
+                raise
+            why = "it was stopped from outside, or Docker's daemon was restarted"
+            raise Unreachable(f"the container with the network of {node} ended: {why}") from error
         if done.exit_code:
             last = done.stderr.strip().splitlines()[-2:]
             raise SetupError(f"the network of {node} cannot be set: {'; '.join(last)}")
@@ -310,5 +322,7 @@ def heal(found: Record, run_dir: Path, consent: Consent) -> Healed:
             time.sleep(_LATE_S)
             removed += daemon.remove_all(found.run_id)
         return Healed(removed, daemon.left(found.run_id), refused)
+    except NoDaemon as error:
+        return Healed([], [f"the run's containers, if any ({error.briefly})"], refused)
     except SetupError as error:
         return Healed([], [f"the run's containers, if any: {error}"], refused)

@@ -23,7 +23,7 @@ from harness.environments.network.network import Network
 from harness.environments.node import MachineNode
 from harness.environments.node_processes import NodeProcesses
 from harness.environments.pressure.pressure import Pressure
-from harness.errors import EnvironmentLeft, HarnessError, nearest
+from harness.errors import EnvironmentLeft, HarnessError, Unreachable, nearest
 
 
 class Parts(msgspec.Struct):
@@ -130,12 +130,24 @@ class MachineRun:
         with _said():
             await self.heal_all()
             await self._logs_home()
-        left = [*await self._end(), *await self._tried(self.prove_clean())]
-        await self.journal.finish(left)
-        if left:
-            raise EnvironmentLeft(f"after the run there is still: {'; '.join(left)}")
+        unseen: list[str] = []
+        left = [*await self._end(unseen), *await self._tried(self.prove_clean(), unseen)]
+        await self.journal.finish([*left, *unseen])
+        if left or unseen:
+            raise EnvironmentLeft(self._left_behind(left, unseen))
 
-    async def _end(self) -> list[str]:
+    def _left_behind(self, left: Sequence[str], unseen: Sequence[str]) -> str:
+        """The sentence of what is left and of what could not be seen, each said once."""
+        parts = []
+        if left:
+            parts.append(f"after the run there is still: {'; '.join(dict.fromkeys(left))}")
+        if unseen:
+            why = "; ".join(dict.fromkeys(unseen))
+            parts.append(f"what the run left could not be removed or seen: {why}")
+        again = f"`harness heal {self.journal.run_dir}` tries again"
+        return "; ".join([*parts, again])
+
+    async def _end(self, unseen: list[str]) -> list[str]:
         """End and remove everything; each step is tried, even if one before it failed."""
         parts = self.parts
         steps = (
@@ -146,14 +158,16 @@ class MachineRun:
             asyncio.to_thread(parts.pressure.remove),
             parts.site.remove(),
         )
-        return [trouble for step in steps for trouble in await self._tried(step)]
+        return [trouble for step in steps for trouble in await self._tried(step, unseen)]
 
     @staticmethod
-    async def _tried(step: Awaitable[list[str] | None]) -> list[str]:
+    async def _tried(step: Awaitable[list[str] | None], unseen: list[str]) -> list[str]:
+        """What a step found left; why it failed is added to ``unseen``."""
         try:
             return await step or []
         except HarnessError as error:
-            return [f"what could not be looked at: {error}"]
+            unseen.append(str(error))
+            return []
 
     async def leave_running(self) -> None:
         """Instead of :meth:`teardown`: heal, and leave the nodes as they are.
@@ -219,9 +233,14 @@ class MachineRun:
 
 @contextlib.contextmanager
 def _said() -> Iterator[None]:
-    """Say on standard error what part of healing failed, and go on: the rest must be healed."""
+    """Say on standard error what part of healing failed, and go on: the rest must be healed.
+
+    What no longer answers is said once, by the next step that needs it.
+    """
     try:
         yield
+    except Unreachable:
+        pass
     except HarnessError as error:
         print(error, file=sys.stderr)
 

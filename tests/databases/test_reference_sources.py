@@ -29,9 +29,8 @@ class Elsewhere:
 
     async def run(self, *argv: str, **how: Any) -> Completed:
         self.ran += 1
-        done = subprocess.run(
-            argv, cwd=self.copy, env={}, capture_output=True, text=True, check=True
-        )  # fmt: skip
+        done = subprocess.run(argv, cwd=self.copy, env={}, capture_output=True, text=True)
+        assert done.returncode == 0 or not how.get("check", True), done.stderr
         return Completed(argv, done.returncode, done.stdout, done.stderr)
 
 
@@ -60,6 +59,16 @@ def test_the_copy_of_this_version_is_taken_and_another_is_refused(tmp_path: Path
     assert node.ran == 2
     with pytest.raises(UsageError, match="unknown sources 'al'"):
         Reference(sources="al")
+
+
+def test_a_node_without_any_copy_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    node = Elsewhere(tmp_path)
+    with pytest.raises(
+        SetupError, match=r"no copy .* on n2 \(there is no package 'cluster'"
+    ) as said:
+        set_up(Reference(), node)
+    assert "docker_build.sh" in str(said.value) and "\n" not in str(said.value)
+    assert len(str(said.value)) < 400
 
 
 def test_a_node_on_loopback_is_this_version_and_is_not_asked(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ is a machine without an image.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
@@ -17,8 +18,12 @@ from pathlib import Path
 import pytest
 
 from harness import doctor
-from harness.environments.machines.docker_daemon import Daemon
+from harness.environments import docker, record
+from harness.environments.machines.container import ContainerMachine
+from harness.environments.machines.docker_daemon import Daemon, DaemonLost, NoDaemon
 from harness.environments.network.netem import Tools
+from harness.environments.record import Consent
+from harness.errors import EnvironmentLeft, SetupError, Unreachable
 
 pytestmark = pytest.mark.real
 
@@ -34,7 +39,7 @@ class Played:
         self.looks = 0
         #: what it knows of the image that nodes run from; nothing if it has none
         self.image: dict[str, object] = {}
-        self._written = written
+        self._written, self._path = written, path
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen()
@@ -42,6 +47,10 @@ class Played:
 
     def close(self) -> None:
         self._listener.close()
+
+    def end(self) -> None:
+        """From now on it accepts no connection, as a daemon that was stopped."""
+        self._path.unlink()
 
     def _serve(self) -> None:
         while True:
@@ -92,6 +101,71 @@ def test_what_is_written_at_once_is_read_and_the_end_is_waited_for(played: Playe
     done = Daemon().exec("n1", ["echo"])
     assert (done.stdout, done.stderr) == ("one two", "oh")
     assert done.exit_code == 3 and played.looks == 3
+
+
+def test_a_daemon_that_ends_during_a_command_is_said_to_have_ended(played: Played) -> None:
+    daemon = Daemon()
+    assert daemon.version() == "20.10.24"
+    played.end()
+    # The answer to the start of a command closes the connection; the next one is refused.
+    with pytest.raises(DaemonLost, match=r"^Docker's daemon no longer answers$"):
+        daemon.exec("n1", ["echo"])
+    with pytest.raises(NoDaemon, match=r"does not answer: start it with .*, or use --env local"):
+        Daemon().version()
+
+
+def test_a_teardown_without_the_daemon_says_so_once_and_who_tries_again(
+    played: Played, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = docker.docker(nodes=["n1"], run_dir=tmp_path, seed=1)
+    site = env.parts.site
+    assert isinstance(site, docker.DockerSite) and site.daemon.version() == "20.10.24"
+    played.end()
+    with pytest.raises(EnvironmentLeft) as raised:
+        asyncio.run(env.teardown())
+    assert str(raised.value) == (
+        "what the run left could not be removed or seen: Docker's daemon no longer answers; "
+        f"`harness heal {tmp_path}` tries again"
+    )
+    assert capsys.readouterr().err == ""
+    found = record.load(tmp_path)
+    assert found is not None and found.state == "left"
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "sentence"),
+    [
+        ("Container 8598ea is not running", Unreachable, "^the container with the network of n1"),
+        ("no space left on device", SetupError, "^Docker said: no space left"),
+    ],
+)
+def test_a_network_whose_container_ended_is_named_by_its_node(
+    said: str, kind: type, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise SetupError(f"Docker said: {said}")
+
+    env = docker.docker(nodes=["n1"], run_dir=tmp_path, seed=1)
+    site, journal = env.parts.site, env.parts.journal
+    assert isinstance(site, docker.DockerSite)
+    site.machines["n1"] = ContainerMachine(
+        journal, site.daemon, "n1", 1, "10.1.1.1", container="c", python="python3"
+    )
+    monkeypatch.setattr(site.daemon, "exec", refused)
+    with pytest.raises(SetupError, match=sentence) as raised:
+        asyncio.run(site.as_root("n1", "true"))
+    assert raised.type is kind
+
+
+def test_healing_without_the_daemon_says_how_to_start_it_and_no_other_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    found = docker.docker(nodes=["n1"], run_dir=tmp_path, seed=1).parts.journal.record
+    healed = docker.heal(found, tmp_path, Consent())
+    assert len(healed.left) == 1 and not healed.removed
+    assert "Docker's daemon does not answer: start it with" in healed.left[0]
+    assert "--env" not in healed.left[0]
 
 
 def findings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, str, str]]:

@@ -16,7 +16,7 @@ from typing import Any
 from harness.environments.base import Completed
 from harness.environments.homecoming import unpack
 from harness.environments.machines import docker_exec
-from harness.errors import SetupError
+from harness.errors import SetupError, Unreachable
 
 LABEL = "splitbrain.run"
 API_TIMEOUT_S = 30
@@ -36,6 +36,18 @@ class NoDaemon(SetupError):
         super().__init__(f"{needs}: {get}, or use --env local [{said[:160]}]")
         self.lacks, self.get = lacks, get
 
+    @property
+    def briefly(self) -> str:
+        """The sentence for a run that is over: another environment is no help to it."""
+        return f"Docker's daemon {self.lacks}: {self.get}"
+
+
+class DaemonLost(Unreachable):
+    """Docker's daemon answered before and no longer does."""
+
+    def __init__(self) -> None:
+        super().__init__("Docker's daemon no longer answers")
+
 
 class _Clients(threading.local):
     """A client for each thread, made when the thread first asks."""
@@ -54,11 +66,24 @@ class Daemon:
 
     def __init__(self) -> None:
         self._clients = _Clients()
+        self._answered = False
 
     @property
     def api(self) -> Any:
-        """This thread's client."""
-        return self._clients.api
+        """This thread's client.
+
+        Raises:
+            NoDaemon: the daemon has not answered yet, to no thread.
+            DaemonLost: it has, and no longer does.
+        """
+        try:
+            found = self._clients.api
+        except NoDaemon as error:
+            if self._answered:
+                raise DaemonLost from error
+            raise
+        self._answered = True
+        return found
 
     def version(self) -> str:
         """The engine's version.
@@ -162,7 +187,15 @@ def _no_daemon(said: str) -> NoDaemon:
 
 @contextlib.contextmanager
 def said_by_docker(doing: str) -> Iterator[None]:
-    """Turn the API's errors into SetupErrors; what is not there stays NotFound."""
+    """Turn the API's errors into SetupErrors; what is not there stays NotFound.
+
+    Args:
+        doing: what was asked, for the sentence.
+
+    Raises:
+        DaemonLost: a connection was refused or broken off: the daemon has ended.
+        SetupError: the daemon refused, or took too long.
+    """
     import docker.errors
     import requests
 
@@ -172,6 +205,8 @@ def said_by_docker(doing: str) -> Iterator[None]:
         raise
     except docker.errors.APIError as error:
         raise SetupError(f"{doing}: Docker said: {error.explanation or error}") from error
+    except requests.ConnectionError as error:
+        raise DaemonLost from error
     except requests.RequestException as error:
         raise SetupError(f"{doing}: Docker does not answer: {error}") from error
 
