@@ -61,8 +61,15 @@ def test_the_copy_of_this_version_is_taken_and_another_is_refused(tmp_path: Path
         Reference(sources="al")
 
 
+class Bare(Elsewhere):
+    """A node whose interpreter has no packages, whatever this machine's has."""
+
+    async def run(self, *argv: str, **how: Any) -> Completed:
+        return await super().run(argv[0], "-S", *argv[1:], **how)
+
+
 def test_a_node_without_any_copy_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    node = Elsewhere(tmp_path)
+    node = Bare(tmp_path)
     with pytest.raises(
         SetupError, match=r"no copy .* on n2 \(there is no package 'cluster'"
     ) as said:
