@@ -121,7 +121,7 @@ class ClientSession:
         rng: randomness for back-off.
         window: commands under way at once.
         attempt_ns: how long the first copy may go unanswered before another node is tried.
-        restless: so long may later copies, too; for tests: it meets nodes that should not answer.
+        restless: later copies wait no longer than the first, so that tests soon ask every node.
         backoff_min_ns, backoff_max_ns: bounds of the growing delay between attempts.
         revision: one that was answered elsewhere, and that ``session`` reads are as new as.
 

@@ -280,6 +280,7 @@ class Consensus:
         node, outbox = self.node, self.node.outbox
         mark, restored = node.mark, outbox.restored
         outbox.restored = None
+        # Asked here, since most events commit nothing and answer no read.
         committed = node.take_committed() if mark.delivered < mark.index else []
         reads = outbox.take_reads() if outbox.reads else []
         return Ready(node.take_effects(), restored, committed, reads)

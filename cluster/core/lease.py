@@ -314,7 +314,7 @@ class LeaseClock:
         return max(0, int((over_ns - now_ns) / (1 + MARGIN)))
 
     def is_idle(self, leads: int) -> bool:
-        """Whether there is no lease to measure, in the office that was measured in last."""
+        """Whether there is no lease to measure, and leadership is as it was: no clock is needed."""
         return (
             self.deadline_ns == NEVER_NS and leads == self._led and not (leads and self._inherited)
         )

@@ -129,32 +129,6 @@ def test_no_more_senders_are_remembered_than_there_may_be(monkeypatch: pytest.Mo
     at_the_door(scene)
 
 
-def test_epochs_grow_over_links_and_starts(tmp_path: Path) -> None:
-    options = parse_options(
-        ["--id", "n1", "--listen", "127.0.0.1:1", "--peers", "n1=127.0.0.1:1,n2=127.0.0.1:2",
-         "--data", str(tmp_path)]
-    )  # fmt: skip
-    epochs = []
-    for _ in range(2):
-        disk = FileDisk(tmp_path)
-        identity = claim(disk, cluster="c", node="n1", directory="d")
-        peers = Peers(
-            options,
-            identity,
-            PeerDirectories(tmp_path),
-            configuration=lambda: None,
-            tls=None,
-            changed=lambda peer, connected: None,
-            refused=lambda peer, reason: None,
-        )
-        for _ in range(2):  # a link, and one made after the member left and came back
-            hello = peers._hello_to("n2")
-            epochs += [hello().epoch, hello().epoch]
-        disk.close()
-    first = EPOCHS_PER_START
-    assert epochs == [*range(first + 1, first + 5), *range(2 * first + 1, 2 * first + 5)]
-
-
 def peers_of(node: str, data: Path, *arguments: str) -> Peers:
     """What a node started with these arguments knows of its peers."""
     options = parse_options(
@@ -173,6 +147,17 @@ def peers_of(node: str, data: Path, *arguments: str) -> Peers:
         changed=lambda peer, connected: None,
         refused=lambda peer, reason: None,
     )
+
+
+def test_epochs_grow_over_links_and_starts(tmp_path: Path) -> None:
+    epochs = []
+    for _ in range(2):
+        peers = peers_of("n1", tmp_path)
+        for _ in range(2):  # a link, and one made after the member left and came back
+            hello = peers._hello_to("n2")
+            epochs += [hello().epoch, hello().epoch]
+    first = EPOCHS_PER_START
+    assert epochs == [*range(first + 1, first + 5), *range(2 * first + 1, 2 * first + 5)]
 
 
 def test_a_peer_of_another_consensus_is_not_let_in(tmp_path: Path) -> None:
