@@ -282,7 +282,9 @@ def test_a_leader_that_joined_later_is_asked_at_the_address_that_it_joined_with(
         assert (code, told["status"], told["node"], len(redirects)) == (0, "ok", "n4", 1)
     else:
         assert code == 3 and "timed out: n4 leads, n1 does not" in told["error"]
-        assert ("--nodes n4=HOST:PORT" in told["error"]) == (not address)
+        # An address that is none is forgotten once it was tried, and asked for anew: whether it is
+        # known when the time is over depends on the moment.
+        assert address or "--nodes n4=HOST:PORT" in told["error"]
 
 
 @pytest.mark.parametrize(
