@@ -317,7 +317,8 @@ class Following:
             Whether this node may have become a voter or a learner by it.
         """
         changed = self._handlers[type(message)](source, message)
-        self.continue_repair()
+        if self._repair.damage is not None:
+            self.continue_repair()
         return changed
 
     def takes_old(self, message: Message) -> bool:

@@ -7,7 +7,7 @@ a service raise. For the modules of ``cluster.core`` and what builds on them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -19,6 +19,8 @@ Answer: TypeAlias = tuple[str, Any, str]
 
 #: Longest key, in characters.
 KEY_LENGTH_MAX = 4096
+#: So many changed rows are always noted for the next hash.
+DIRTY_ROWS = 1_000
 #: Deepest nesting of a value.
 VALUE_DEPTH_MAX = 64
 
@@ -67,36 +69,52 @@ class Service(Protocol):
 
 
 class DigestSum:
-    """A hash of a table that costs only its changed rows: the sum of the rows' digests."""
+    """A hash of a table that costs only its changed rows: the sum of the rows' digests.
+
+    Which rows changed is noted from the first hash on, and as long as they are fewer than the rows
+    that have a digest: a table that is not hashed keeps no second list of its rows.
+    """
 
     __slots__ = ("_digests", "_dirty", "_sum")
 
     def __init__(self) -> None:
         self._digests: dict[str, int] = {}
-        self._dirty: dict[str, None] = {}
+        #: the rows changed since the last hash; None if any may have
+        self._dirty: dict[str, None] | None = None
         self._sum = 0
 
     def touch(self, name: str) -> None:
         """A row was added, changed or removed."""
-        self._dirty[name] = None
+        dirty = self._dirty
+        if dirty is not None:
+            dirty[name] = None
+            if len(dirty) > DIRTY_ROWS and len(dirty) > len(self._digests):
+                self._dirty = None
 
-    def value(self, row: Callable[[str], Any]) -> int:
+    def value(self, row: Callable[[str], Any], names: Iterable[str]) -> int:
         """The hash now.
 
         Args:
             row: what a name holds, encodable; None if the row is gone.
+            names: of all rows.
         """
-        for name in self._dirty:
-            held = row(name)
-            digest = 0
-            if held is not None:
-                blob = _canonical((name, held))
-                digest = int.from_bytes(hashlib.blake2b(blob, digest_size=16).digest(), "big")
-            self._sum = (self._sum - self._digests.pop(name, 0) + digest) % (1 << 128)
-            if digest:
-                self._digests[name] = digest
-        self._dirty.clear()
+        dirty = self._dirty
+        if dirty is None:
+            self._digests.clear()
+            self._sum = 0
+        for name in names if dirty is None else dirty:
+            self._hash(name, row(name))
+        self._dirty = {}
         return self._sum
+
+    def _hash(self, name: str, held: Any) -> None:
+        digest = 0
+        if held is not None:
+            blob = _canonical((name, held))
+            digest = int.from_bytes(hashlib.blake2b(blob, digest_size=16).digest(), "big")
+        self._sum = (self._sum - self._digests.pop(name, 0) + digest) % (1 << 128)
+        if digest:
+            self._digests[name] = digest
 
 
 def short(value: Any) -> str:

@@ -294,8 +294,6 @@ class KeyValue:
         self.values = self._values_type()
         self.values.restore(state)
         self._digest = DigestSum()
-        for key in self.values.keys("", None):
-            self._digest.touch(key)
         self._index_leases()
 
     def _index_leases(self) -> None:
@@ -307,7 +305,7 @@ class KeyValue:
 
     def digest(self) -> int:
         """Hash of the newest versions, equal for equal states."""
-        return self._digest.value(self._row)
+        return self._digest.value(self._row, self.values.keys("", None))
 
     def _row(self, key: str) -> Any:
         found = self.values.latest(key)

@@ -202,12 +202,10 @@ class Leases:
         self.table = {lease: Held(*rest) for lease, *rest in state}
         self.fresh = dict.fromkeys(self.table)
         self._digest = DigestSum()
-        for lease in self.table:
-            self._digest.touch(lease)
 
     def digest(self) -> int:
         """Hash of the table, equal for equal tables."""
-        return self._digest.value(self._row)
+        return self._digest.value(self._row, self.table)
 
     def _row(self, lease: str) -> Any:
         held = self.table.get(lease)

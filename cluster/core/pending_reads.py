@@ -44,12 +44,13 @@ class PendingRead(msgspec.Struct, frozen=True):
 class PendingReads:
     """The reads a node has taken, by token."""
 
-    __slots__ = ("_named", "_next_token", "_salt", "deadline_ns", "reads", "waited_seconds")
+    __slots__ = ("_next_token", "_salt", "deadline_ns", "named", "reads", "waited_seconds")
 
     def __init__(self) -> None:
-        #: to be looked at
+        #: to be looked at, like the next
         self.reads: dict[int, PendingRead] = {}
-        self._named: list[tuple[int, int]] = []
+        #: (index, token) of those whose index is known, and not applied yet when last looked at
+        self.named: list[tuple[int, int]] = []
         self._next_token = 1
         self._salt = 0
         self.deadline_ns = NEVER_NS
@@ -84,7 +85,7 @@ class PendingReads:
         """Wait until an index is applied that is known already."""
         token = self.next_token()
         self.reads[token] = PendingRead(waiter, command)
-        self._named.append((index, token))
+        self.named.append((index, token))
         self.deadline_ns = min(self.deadline_ns, waiter.deadline_ns)
 
     def name(self, named: list[tuple[int, int]]) -> list[Waiter]:
@@ -99,24 +100,24 @@ class PendingReads:
             if index == 0:
                 lost.append(reads.pop(token).waiter)
             else:
-                self._named.append((index, token))
+                self.named.append((index, token))
         return lost
 
     def take_runnable(self, now_ns: int, applied: int) -> list[PendingRead]:
         """Take the reads whose index is named and applied by now."""
-        if not self._named:
+        if not self.named:
             return []
         later: list[tuple[int, int]] = []
         runnable: list[PendingRead] = []
         reads, at, may_run = self.reads, -1, False
-        for index, token in self._named:
+        for index, token in self.named:
             if index != at:
                 at, may_run = index, self.read_may_run(index, applied)
             if not may_run:
                 later.append((index, token))
             elif (read := reads.pop(token, None)) is not None:
                 runnable.append(read)
-        self._named = later
+        self.named = later
         self._observe(now_ns, runnable)
         return runnable
 

@@ -138,7 +138,7 @@ class Reads:
             named: indexes named by the consensus, as (token, index); index 0 means that the read
                 cannot be served here any more.
         """
-        if self._waiting.reads:
+        if self._waiting.reads and (named or self._waiting.named):
             for waiter in self._waiting.name(named):
                 self._answers.redirect(waiter)
             asked_ns, give = -1, self._answers.give

@@ -285,10 +285,11 @@ class Replica:
         """Apply, serve and answer; ``effects`` and what follows."""
         consensus, variant, mark = self.consensus, self.consensus.variant, self.consensus.node.mark
         while True:
-            self._apply(now_ns, ready)
+            changed = self._apply(now_ns, ready)
             #: the generation this node leads; 0 if it does not
             leads = variant.node.clock.generation if variant.role == LEADER else 0
-            if not self._snapshots.keep() and not self._leases.keep(now_ns, leads):
+            kept = changed and self._snapshots.keep()
+            if not kept and not self._leases.keep(now_ns, leads):
                 break
             ready = consensus.ready()
             effects += ready.effects
@@ -303,7 +304,8 @@ class Replica:
             effects.append(timer)
         return effects
 
-    def _apply(self, now_ns: int, ready: Ready) -> None:
+    def _apply(self, now_ns: int, ready: Ready) -> bool:
+        """Apply what is committed, and serve reads; whether the state is another now."""
         if ready.snapshot is not None:
             self._restore(ready.snapshot)
         for entry in ready.committed:
@@ -312,6 +314,7 @@ class Replica:
                 self._members.configured(Configuration.decode(entry.data))
             self._writes.applied(entry, answer)
         self._reads.serve(now_ns, ready.reads)
+        return ready.snapshot is not None or bool(ready.committed)
 
     def _restore(self, snapshot: Snapshot) -> None:
         self.state.restore(snapshot)

@@ -117,11 +117,10 @@ class SessionTable:
                 seq: ((status, value, error), index) for seq, status, value, error, index in answers
             }
             self._sessions[name] = session
-            self._digest.touch(name)
 
     def digest(self) -> int:
         """Hash of the table, equal for equal tables."""
-        return self._digest.value(self._row) + self.horizon
+        return self._digest.value(self._row, self._sessions) + self.horizon
 
     def _row(self, name: str) -> Any:
         session = self._sessions.get(name)

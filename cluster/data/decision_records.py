@@ -198,12 +198,10 @@ class DecisionRecords:
         self.horizon, rows = state
         self.table = {txn: _record(*rest) for txn, *rest in rows}
         self._digest = DigestSum()
-        for txn in self.table:
-            self._digest.touch(txn)
 
     def digest(self) -> int:
         """Hash of the table, equal for equal tables."""
-        return self._digest.value(self._row) + 11 * self.horizon
+        return self._digest.value(self._row, self.table) + 11 * self.horizon
 
     def _row(self, txn: str) -> Any:
         record = self.table.get(txn)

@@ -122,12 +122,10 @@ class TimestampCache:
         self.points = dict(points)
         self.ranges = {(low, high): timestamp for low, high, timestamp in ranges}
         self._digest = DigestSum()
-        for key in self.points:
-            self._digest.touch(key)
 
     def digest(self) -> int:
         """Hash of the cache, equal for equal caches."""
-        return self._digest.value(self.points.get)
+        return self._digest.value(self.points.get, self.points)
 
     def rest(self) -> Any:
         """What :meth:`digest` does not cover: few numbers."""

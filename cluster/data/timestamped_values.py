@@ -240,12 +240,10 @@ class TimestampedValues:
             if len(versions) > 1 or versions[0].data is None
         }
         self._digest = DigestSum()
-        for key in self._sorted:
-            self._digest.touch(key)
 
     def digest(self) -> int:
         """Hash of everything, equal for equal stores; it costs the keys changed since the last."""
-        return self._digest.value(self._row) + 3 * self.floor + 5 * self.forgotten
+        return self._digest.value(self._row, self._keys) + 3 * self.floor + 5 * self.forgotten
 
     def _row(self, key: str) -> Any:
         versions = self._keys.get(key)

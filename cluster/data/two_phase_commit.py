@@ -341,13 +341,11 @@ class Participant:
         """Replace everything by what :meth:`encode` gave; the partitions are restored already."""
         self.prepared = {txn: _prepared(*rest) for txn, *rest in state}
         self._digest = DigestSum()
-        for txn in self.prepared:
-            self._digest.touch(txn)
         self.keys_have_moved()
 
     def digest(self) -> int:
         """Hash of the prepared transactions, equal for equal ones."""
-        return self._digest.value(self._row)
+        return self._digest.value(self._row, self.prepared)
 
     def _row(self, txn: str) -> Any:
         held = self.prepared.get(txn)

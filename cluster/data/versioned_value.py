@@ -30,10 +30,12 @@ Used by the state machine of the core; sans-IO, with no clock of its own.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+
+from cluster.data.sorted_keys import SortedKeys
 
 _new = tuple.__new__
 
@@ -119,10 +121,10 @@ class VersionedValues:
         self._keys: dict[str, list[Version]] = {}
         #: the keys that ever held a list, whose versions may share one
         self._listed: dict[str, None] = {}
-        #: keys that have a version at all, sorted
-        self._present: list[str] = []
-        #: (revision, key) of every change above the floor, in order
-        self._changes: deque[tuple[int, str]] = deque()
+        #: keys that have a version at all
+        self._present = SortedKeys()
+        #: (revision, key, its versions) of every change above the floor, in order
+        self._changes: deque[tuple[int, str, list[Version]]] = deque()
         #: the lowest revision that can be read
         self.floor = 0
         #: revision of the last change
@@ -190,9 +192,7 @@ class VersionedValues:
             start: the first.
             end: where to stop; None for no end.
         """
-        first = bisect_left(self._present, start)
-        last = len(self._present) if end is None else bisect_left(self._present, end)
-        yield from self._present[first:last]
+        yield from self._present.between(start, end)
 
     def __len__(self) -> int:
         return self._alive
@@ -205,15 +205,14 @@ class VersionedValues:
         """
         if not self.may_resume(after):
             raise Compacted(after, self.floor)
-        for revision, key in self._changes_above(after):
-            versions = self._keys[key]
+        for revision, key, versions in self._changes_above(after):
             yield key, versions[bisect_left(versions, revision, key=revision_of)]
 
     def may_resume(self, after: int) -> bool:
         """Decision: whether all changes above a revision are still there."""
         return after >= self.floor
 
-    def _changes_above(self, after: int) -> Iterator[tuple[int, str]]:
+    def _changes_above(self, after: int) -> Iterator[tuple[int, str, list[Version]]]:
         found = self._changes
         if found and found[-1][0] <= after:
             return iter(())
@@ -257,7 +256,7 @@ class VersionedValues:
         versions = self._keys.get(key)
         if versions is None:
             versions = self._keys[key] = []
-            insort(self._present, key)
+            self._present.add(key)
         old = versions[-1] if versions else None
         number, created = 0, revision
         if old is not None and old.number:
@@ -277,7 +276,7 @@ class VersionedValues:
             versions[-1] = made
         else:
             versions.append(made)
-            self._changes.append((revision, key))
+            self._changes.append((revision, key, versions))
         return made
 
     # -- all or nothing ----------------------------------------------------------------------------
@@ -297,15 +296,14 @@ class VersionedValues:
         changed, self._touched = self._touched, None
         assert changed is not None, "no transaction is under way"
         tail = sorted(self._changes.pop() for _ in changed)
-        for revision, key in tail:
-            versions = self._keys[key]
+        for revision, key, versions in tail:
             if versions[-1].deleted and not changed[key]:  # made and deleted within it: no change
                 versions.pop()
                 if not versions:
                     self._forget(key)
             else:
-                self._changes.append((revision, key))
-        return [key for _, key in tail]
+                self._changes.append((revision, key, versions))
+        return [key for _, key, _ in tail]
 
     def undo(self) -> list[str]:
         """Take back the changes since :meth:`begin`; the keys that had changed."""
@@ -321,9 +319,9 @@ class VersionedValues:
         return list(undone)
 
     def _forget(self, key: str) -> None:
-        del self._keys[key]
+        self._keys.pop(key).clear()  # the changes that made them may not be compacted yet
         self._listed.pop(key, None)
-        del self._present[bisect_left(self._present, key)]
+        self._present.remove(key)
 
     # -- compaction --------------------------------------------------------------------------------
 
@@ -335,15 +333,18 @@ class VersionedValues:
         if floor <= self.floor:
             return
         self.floor = floor
-        while self._changes and self._changes[0][0] <= floor:
-            _, key = self._changes.popleft()
-            versions = self._keys.get(key)
-            if versions is None:
+        changes = self._changes
+        while changes and changes[0][0] <= floor:
+            _, key, versions = changes.popleft()
+            if not versions:
                 continue
-            visible = bisect_right(versions, floor, key=revision_of) - 1
-            if visible > 0:
-                del versions[:visible]
-            if len(versions) == 1 and versions[0].deleted and versions[0].revision <= floor:
+            # Step by step: most keys have one version to drop or none, and a search costs more.
+            unseen, last = 0, len(versions) - 1
+            while unseen < last and versions[unseen + 1][0] <= floor:
+                unseen += 1
+            if unseen:
+                del versions[:unseen]
+            if unseen == last and versions[0].deleted and versions[0].revision <= floor:
                 self._forget(key)
 
     # -- snapshots ---------------------------------------------------------------------------------
@@ -371,11 +372,11 @@ class VersionedValues:
             for key, versions in self._keys.items()
             if any(version.length >= 0 for version in versions)
         }
-        self._present = sorted(self._keys)
+        self._present = SortedKeys(self._keys)
         self._alive = sum(versions[-1].number > 0 for versions in self._keys.values())
         self._changes = deque(
             sorted(
-                (version.revision, key)
+                (version.revision, key, versions)
                 for key, versions in self._keys.items()
                 for version in versions
                 if version.revision > self.floor

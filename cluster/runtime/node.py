@@ -72,14 +72,17 @@ GC_THRESHOLDS = 10_000, 10, 50
 
 
 class SystemRng:
-    """The Rng port from the operating system's entropy: real nodes must not agree."""
+    """The Rng port, seeded from the operating system's entropy: real nodes must not agree.
+
+    A follower draws at each message of its leader, so a draw is no call of the system.
+    """
 
     def __init__(self) -> None:
-        self._source = random.SystemRandom()
+        self._bits = random.Random().getrandbits
 
     def between(self, low: int, high: int) -> int:
-        """A uniform integer in [low, high]."""
-        return self._source.randint(low, high)
+        """An integer in [low, high], uniform to within (high - low) / 2**128."""
+        return low + ((high - low + 1) * self._bits(128) >> 128)
 
 
 #: The classes of a node, by its role.
