@@ -4,9 +4,10 @@ Problem. A linearizable read has no entry in the log. It is answered when the co
 index at which it is linearizable, and the state has reached that index; both happen in events that
 know nothing of clients.
 
-Solution. Each read gets a token. The consensus names an index for the token; the read runs once
-that index is applied. Index 0 means that the read cannot be served here any more. Tokens that leave
-the node (a follower's reads) carry a salt that is drawn anew in each life of the node.
+Solution. Each read gets a token; reads that arrive together may share one. The consensus names an
+index for the token; the reads run once that index is applied. Index 0 means that they cannot be
+served here any more. Tokens that leave the node (a follower's reads) carry a salt that is drawn
+anew in each life of the node.
 
 Invariants. A read runs at a state at least as new as its index. Each read is answered once, unless
 its connection is gone.
@@ -18,6 +19,8 @@ Source: Raft thesis 6.4. Bookkeeping, used by ``cluster.core.replica``.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import msgspec
 
@@ -48,7 +51,7 @@ class PendingReads:
 
     def __init__(self) -> None:
         #: to be looked at, like the next
-        self.reads: dict[int, PendingRead] = {}
+        self.reads: dict[int, list[PendingRead]] = {}
         #: (index, token) of those whose index is known, and not applied yet when last looked at
         self.named: list[tuple[int, int]] = []
         self._next_token = 1
@@ -58,7 +61,7 @@ class PendingReads:
         self.waited_seconds = Histogram()
 
     def __len__(self) -> int:
-        return len(self.reads)
+        return sum(map(len, self.reads.values()))
 
     def read_may_run(self, index: int, applied: int) -> bool:
         """Decision: whether the state is as new as a read's index demands."""
@@ -77,14 +80,19 @@ class PendingReads:
 
     def add(self, token: int, waiter: Waiter, command: Command, asked_ns: int) -> None:
         """Wait for a token's index, asked for at this time."""
-        self.reads[token] = PendingRead(waiter, command, asked_ns)
+        read = PendingRead(waiter, command, asked_ns)
+        sharing = self.reads.get(token)
+        if sharing is None:
+            self.reads[token] = [read]
+        else:
+            sharing.append(read)
         if waiter.deadline_ns < self.deadline_ns:
             self.deadline_ns = waiter.deadline_ns
 
     def wait_for(self, index: int, waiter: Waiter, command: Command) -> None:
         """Wait until an index is applied that is known already."""
         token = self.next_token()
-        self.reads[token] = PendingRead(waiter, command)
+        self.reads[token] = [PendingRead(waiter, command)]
         self.named.append((index, token))
         self.deadline_ns = min(self.deadline_ns, waiter.deadline_ns)
 
@@ -98,7 +106,7 @@ class PendingReads:
             if token not in reads:
                 continue
             if index == 0:
-                lost.append(reads.pop(token).waiter)
+                lost += [read.waiter for read in reads.pop(token)]
             else:
                 self.named.append((index, token))
         return lost
@@ -115,8 +123,8 @@ class PendingReads:
                 at, may_run = index, self.read_may_run(index, applied)
             if not may_run:
                 later.append((index, token))
-            elif (read := reads.pop(token, None)) is not None:
-                runnable.append(read)
+            else:
+                runnable += reads.pop(token, ())
         self.named = later
         self._observe(now_ns, runnable)
         return runnable
@@ -137,13 +145,19 @@ class PendingReads:
         """Take the waiters whose time is up."""
         if now_ns < self.deadline_ns:
             return []
-        late = [t for t, read in self.reads.items() if read.waiter.deadline_ns <= now_ns]
-        gone = [self.reads.pop(token).waiter for token in late]
-        deadlines = (read.waiter.deadline_ns for read in self.reads.values())
-        self.deadline_ns = min(deadlines, default=NEVER_NS)
-        return gone
+        return self._take(lambda waiter: waiter.deadline_ns <= now_ns)
 
     def disconnect(self, connection: int) -> None:
         """Forget the reads of a connection that is gone."""
-        for token in [t for t, r in self.reads.items() if r.waiter.connection == connection]:
-            del self.reads[token]
+        self._take(lambda waiter: waiter.connection == connection)
+
+    def _take(self, chosen: Callable[[Waiter], bool]) -> list[Waiter]:
+        taken = [r.waiter for group in self.reads.values() for r in group if chosen(r.waiter)]
+        left = {
+            token: kept
+            for token, group in self.reads.items()
+            if (kept := [read for read in group if not chosen(read.waiter)])
+        }
+        deadlines = (read.waiter.deadline_ns for group in left.values() for read in group)
+        self.reads, self.deadline_ns = left, min(deadlines, default=NEVER_NS)
+        return taken

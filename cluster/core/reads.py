@@ -47,8 +47,8 @@ class Reads:
     """
 
     __slots__ = (
-        "_answers", "_consensus", "_modes", "_node", "_pending", "_rng", "_state", "_waiting",
-        "_watches",
+        "_answers", "_asked", "_consensus", "_modes", "_node", "_pending", "_rng", "_state",
+        "_waiting", "_watches",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +70,8 @@ class Reads:
         )
         self._consensus, self._state = consensus, state
         self._answers, self._pending = answers, pending
+        #: (lease, may be forwarded) -> token of the index that reads of this event have asked for
+        self._asked: dict[tuple[bool, bool], int] = {}
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._watches)
@@ -98,16 +100,24 @@ class Reads:
     def _ask_index(
         self, now_ns: int, waiter: Waiter, request: Request, *, may_forward: bool
     ) -> None:
-        """A read that needs an index: the consensus names it, or the leader is asked for it."""
-        token = self._waiting.next_token()
-        consensus = self._consensus
-        if consensus.read(now_ns, token, lease=request.mode == LEASE) or (
-            may_forward
-            and consensus.forward_read(now_ns, self._waiting.forwarded(token, self._rng))
-        ):
+        """A read that needs an index; those of one kind that arrive in one event share it."""
+        kind = request.mode == LEASE, may_forward
+        token = self._asked.get(kind) or self._ask(now_ns, *kind)
+        if token:
             self._waiting.add(token, waiter, request.command, now_ns)
         else:
             self._answers.redirect(waiter)
+
+    def _ask(self, now_ns: int, lease: bool, may_forward: bool) -> int:
+        """Ask the consensus for an index, or the leader; the token it is named for, 0 if none."""
+        token, consensus = self._waiting.next_token(), self._consensus
+        if consensus.read(now_ns, token, lease=lease) or (
+            may_forward
+            and consensus.forward_read(now_ns, self._waiting.forwarded(token, self._rng))
+        ):
+            self._asked[lease, may_forward] = token
+            return token
+        return 0
 
     def take_watch(self, waiter: Waiter, command: Command) -> None:
         """A well-formed watch arrived."""
@@ -138,6 +148,7 @@ class Reads:
             named: indexes named by the consensus, as (token, index); index 0 means that the read
                 cannot be served here any more.
         """
+        self._asked.clear()
         if self._waiting.reads and (named or self._waiting.named):
             for waiter in self._waiting.name(named):
                 self._answers.redirect(waiter)

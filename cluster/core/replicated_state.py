@@ -27,8 +27,6 @@ from cluster.core.answers import Answer
 from cluster.core.replicated_machine import MachineMaker
 from cluster.wire import Entry, LoggedCommand, Snapshot
 
-#: How many times as large as its last snapshot the log of a large state grows before the next.
-LOG_PER_SNAPSHOT = 2
 #: A snapshot up to this size is cheap.
 LARGE_BYTES = 256 * 1024
 
@@ -102,9 +100,7 @@ class ReplicatedState:
             nodes: how many members there are.
         """
         size = self._snapshot_bytes
-        if size <= LARGE_BYTES:
-            return True
-        return self._applied_bytes * nodes >= LOG_PER_SNAPSHOT * size * (nodes + rank)
+        return size <= LARGE_BYTES or self._applied_bytes * nodes >= size * (nodes + rank)
 
     def encode(self) -> bytes:
         """State machine and sessions, for a snapshot at the applied index."""
