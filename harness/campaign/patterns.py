@@ -149,7 +149,8 @@ def select(names: Sequence[str]) -> list[Ablation]:
     """The ablations that names stand for; all of them if there are none.
 
     Args:
-        names: ids, slugs or full names of ablations, or numbers, names or slugs of patterns.
+        names: ids, slugs or full names of ablations, numbers, names or slugs of patterns, or
+            consensus variants.
 
     Raises:
         UsageError: a name is neither, or a pattern has no ablation yet.
@@ -174,6 +175,9 @@ def _named(name: str) -> list[Ablation]:
         known = [known for a in all_ablations() for known in (a.id, a.slug)]
         unknown = nearest("pattern or ablation", name, known + [p.slug for p in PATTERNS])
         word = name.strip().lower().replace("-", "_").replace(" ", "_")
+        of_variant = [a for a in all_ablations() if a.consensus.replace("-", "_") == word]
+        if of_variant:
+            return of_variant
         within = [p.slug for p in PATTERNS if len(word) > 2 and word in p.slug]
         if within:
             raise UsageError(

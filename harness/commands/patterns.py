@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 def patterns(
     *names: Annotated[
-        str, Parameter(help="Patterns or ablations to explain, or to run; all if not given.")
+        str,
+        Parameter(
+            help="Patterns, ablations, consensus variants to explain or to run; all if not given."
+        ),
     ],
     run: Annotated[
         bool,
@@ -72,7 +75,7 @@ def _explained(names: Sequence[str]) -> Iterator[tuple[Pattern, list[Ablation]]]
     """Each pattern meant, with the ablations of it that were meant, or all that are built.
 
     Raises:
-        UsageError: a name is neither a pattern nor an ablation.
+        UsageError: a name is no pattern, no ablation and no consensus variant.
     """
     from cluster.ablations.registry import all_ablations
     from cluster.patterns import PATTERNS, find_pattern
@@ -83,10 +86,11 @@ def _explained(names: Sequence[str]) -> Iterator[tuple[Pattern, list[Ablation]]]
         if pattern is not None:
             yield pattern, [a for a in all_ablations() if belongs(a, pattern)]
             continue
-        for ablation in select([name]):
-            for one in PATTERNS:
-                if belongs(ablation, one):
-                    yield one, [ablation]
+        meant = select([name])
+        for one in PATTERNS:
+            of_it = [ablation for ablation in meant if belongs(ablation, one)]
+            if of_it:
+                yield one, of_it
 
 
 def _print_pattern(console: Terminal, pattern: Pattern, ablations: Sequence[Ablation]) -> None:

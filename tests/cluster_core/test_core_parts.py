@@ -6,6 +6,8 @@ break one on purpose.
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from cluster.channel.request_waiting_list import NEVER_NS, Waiter
@@ -34,6 +36,7 @@ from cluster.consensus.outbox import Outbox
 from cluster.consensus.read_index import ReadIndex
 from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
 from cluster.consensus.replication import Replication
+from cluster.core.answers import DIRTY_ROWS, DigestSum
 from cluster.core.pending_reads import PendingReads
 from cluster.ports import Note, Send
 from cluster.wire import (
@@ -598,6 +601,43 @@ def test_an_answer_to_a_former_life_names_no_read_of_this_one() -> None:
     reads.add(2, Waiter(7, 1, 100), Command("get", "x"), 0)
     reads.disconnect(7)
     assert len(reads) == 0
+
+
+# The hash of a table
+
+
+def test_a_table_has_one_hash_however_often_it_was_asked_for() -> None:
+    rng, often, once = random.Random(3), DigestSum(), DigestSum()
+    rows: dict[str, int] = {}
+    for step in range(4 * DIRTY_ROWS):
+        name = str(rng.randrange(2 * DIRTY_ROWS))
+        if rng.random() < 0.3:
+            rows.pop(name, None)
+        else:
+            rows[name] = step
+        often.touch(name)
+        once.touch(name)
+        if step % 997 == 0:
+            often.value(rows.get, rows)
+    afresh = DigestSum().value(rows.get, rows)
+    assert often.value(rows.get, rows) == once.value(rows.get, rows) == afresh
+    rows["other"] = 1
+    assert DigestSum().value(rows.get, rows) != afresh
+
+
+def test_a_table_that_is_not_hashed_does_not_remember_which_rows_changed() -> None:
+    table, rows = DigestSum(), {str(number): number for number in range(10)}
+    before = table.value(rows.get, rows)
+    for number in range(3 * DIRTY_ROWS):
+        table.touch(f"gone{number}")
+    looked_at: list[str] = []
+
+    def row(name: str) -> int | None:
+        looked_at.append(name)
+        return rows.get(name)
+
+    assert table.value(row, rows) == before
+    assert looked_at == list(rows), "the rows there are, and not what changed"
 
 
 # Following: the parts of a follower together

@@ -20,6 +20,7 @@ from cluster.wire import (
     HeartbeatReply,
     ReadIndex,
     ReadIndexReply,
+    Request,
 )
 
 
@@ -76,6 +77,59 @@ def test_reads_share_rounds() -> None:
     assert ready.reads == [(0, 1)], "the others came after that round was sent"
     core.step(1_004 * MS, "n3", HeartbeatReply(1, beats[0].round + 1))
     assert core.ready().reads == [(token, 1) for token in range(1, 50)]
+
+
+def ask_together(pump: Pump, name: str, modes: list[str], *, timeout_ns: int = 0) -> None:
+    """Reads of different clients that arrive in one event; the connection is the place."""
+    requests = [
+        (place, Request(place, f"s{place}", 0, 1, get("x"), mode, timeout_ns or 5_000 * MS))
+        for place, mode in enumerate(modes, 1)
+    ]
+    pump._carry_out(name, pump.nodes[name].on_clients(pump.now, requests))
+
+
+def rounds_of(pump: Pump) -> set[int]:
+    return {m.round for _, _, m in pump.wire if isinstance(m, Heartbeat)}
+
+
+def test_reads_that_arrive_together_share_an_index_and_a_round() -> None:
+    pump = Pump(3)
+    pump.elect("n1")
+    pump.run(100 * MS)
+    ask_together(pump, "n1", ["linearizable"] * 20)
+    assert len(rounds_of(pump)) == 1
+    pump.deliver_all()
+    assert sorted(r.id for _, _, r in pump.replies if r.status == "ok") == list(range(1, 21))
+    ask_together(pump, "n1", ["linearizable"])
+    assert len(rounds_of(pump)) == 1, "a later event is another round"
+    pump.deliver_all()
+
+
+def test_a_follower_asks_its_leader_once_for_reads_that_arrive_together() -> None:
+    pump = Pump(3)
+    pump.elect("n1")
+    pump.run(100 * MS)
+    ask_together(pump, "n2", ["follower"] * 5 + ["linearizable"])
+    assert sum(isinstance(m, ReadIndex) for _, _, m in pump.wire) == 1
+    pump.deliver_all()
+    answers = {r.id: r.status for _, _, r in pump.replies if r.id <= 6}
+    assert answers == {**dict.fromkeys(range(1, 6), "ok"), 6: "redirect"}
+
+
+def test_reads_that_share_an_index_are_lost_or_late_each_for_itself() -> None:
+    pump = Pump(3)
+    pump.elect("n1")
+    pump.run(100 * MS)
+    pump.isolate("n1")
+    ask_together(pump, "n1", ["linearizable"] * 2, timeout_ns=200 * MS)
+    pump._carry_out("n1", pump.nodes["n1"].on_disconnect(pump.now, 1))
+    pump.run(250 * MS)
+    assert [(r.id, r.status) for _, _, r in pump.replies if r.id < 9] == [(2, "retry")]
+    ask_together(pump, "n1", ["linearizable"] * 3)
+    pump.run(2_000 * MS)
+    answers = [(r.id, r.status) for _, _, r in pump.replies if r.id < 9][1:]
+    assert [id for id, _ in answers] == [1, 2, 3], "told when the leadership is over"
+    assert {status for _, status in answers} <= {"retry", "redirect"}
 
 
 def test_a_new_leader_reads_only_after_its_own_first_entry_is_committed() -> None:

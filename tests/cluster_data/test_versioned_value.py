@@ -171,3 +171,32 @@ def test_versions_of_lists_and_of_other_values_survive_a_snapshot_and_go_on() ->
         expected = [[1], [], ["x"], "plain", ["y"]]
         assert [version and version.value for version in found] == expected
     assert msgspec.msgpack.encode(again.encode()) == msgspec.msgpack.encode(values.encode())
+
+
+def test_a_key_that_went_and_came_again_is_compacted_as_two() -> None:
+    """Its first versions are gone before the change that made the key anew is looked at."""
+    store = VersionedValues()
+    store.put(1, "a", 1)
+    store.remove(2, "a")
+    store.put(3, "b", 3)
+    store.compact(2)
+    assert list(store.keys("", None)) == ["b"]
+    store.put(4, "a", 4)
+    store.put(5, "a", 5)
+    assert [(key, version.value) for key, version in store.changes(2)] == [
+        ("b", 3), ("a", 4), ("a", 5),
+    ]  # fmt: skip
+    store.compact(4)
+    assert [(key, version.value) for key, version in store.changes(4)] == [("a", 5)]
+    assert (store.at("a", 4) or store.newest) != store.newest and store.at("b", 5) is not None
+
+
+def test_a_hot_key_is_compacted_in_one_step_however_many_versions_it_has() -> None:
+    store = VersionedValues()
+    for revision in range(1, 2_001):
+        store.put(revision, "hot", revision)
+    store.compact(1_990)
+    assert [version.value for _, version in store.changes(1_990)] == list(range(1_991, 2_001))
+    found = store.at("hot", 1_990)
+    assert found is not None and found.value == 1_990
+    assert len(store.encode()[2][0][1]) == 11, "the visible one and the ten above it"

@@ -27,6 +27,7 @@ from cluster.runtime.frames import BadFrame, encode_frame, frame_decoder
 from cluster.runtime.host import CoreHost
 from cluster.runtime.http import BadRequest, parse_request
 from cluster.runtime.metrics import Histogram
+from cluster.runtime.node import SystemRng
 from cluster.runtime.options import OptionError, parse_options
 from cluster.runtime.refusals import LINES_AT_ONCE, Refusals
 from cluster.wire import (
@@ -545,3 +546,12 @@ def test_what_comes_first_of_a_core_in_steps_has_left_when_it_does_the_rest() ->
     assert outside.left == first + rest
     host.persisted(1)  # an acknowledgement does not wait for what the core makes of it
     assert outside.left[7:] == [("send", "n3", frame), "turn", "persisted"]
+
+
+def test_a_real_node_draws_from_the_whole_range_and_nothing_else() -> None:
+    rng = SystemRng()
+    assert {rng.between(3, 5) for _ in range(400)} == {3, 4, 5}
+    assert rng.between(7, 7) == 7
+    wide = {rng.between(1, (1 << 62) - 1) for _ in range(100)}
+    assert len(wide) == 100 and max(wide) > 1 << 58 and len({w & 255 for w in wide}) > 50
+    assert rng.between(1, 1 << 62) != SystemRng().between(1, 1 << 62), "two nodes must not agree"

@@ -179,6 +179,13 @@ def test_part_of_a_patterns_name_is_answered_with_those_that_have_it(name: str, 
     assert str(refused.value) == f"unknown pattern or ablation {name!r}; {meant}"
 
 
+@pytest.mark.parametrize("variant", ["multi-paxos", "zab", "viewstamped"])
+def test_a_consensus_variant_stands_for_the_ablations_of_its_own_decisions(variant: str) -> None:
+    ablations = select([variant])
+    assert len(ablations) >= 8
+    assert {ablation.consensus for ablation in ablations} == {variant}
+
+
 def test_every_pattern_is_built_and_has_two_ablations_to_run() -> None:
     for pattern in PATTERNS:
         assert pattern.built, pattern.name
