@@ -24,4 +24,5 @@ ABLATION = Ablation(
     removes="A client waits for an entry of one index and one generation.",
     breaks="A deposed leader acknowledges a write that is lost, for another took its index.",
     nemesis="partition",
+    real=False,
 )
