@@ -325,7 +325,7 @@ class Replica:
         if self._led:
             lost = f"{self.node} lost leadership"
             self._members.abandon(lost)
-            self._writes.abandon(lost)
+            self._writes.abandon(self._led, lost)
         self._led = leads
 
     def _next_timer(self, now_ns: int) -> SetTimer | None:

@@ -12,8 +12,8 @@ Invariants. A request is in one of the two places at a time. What leaves the que
 answered ``retry`` or redirected; what leaves the list unapplied is answered ``unknown``.
 
 What breaks without it. A27a, A27d: an answer at append, a definite answer of a deposed leader.
-A54: an answer before there is an entry. A26: a command read before its turn. A28b: copies looked
-for only here, at the door.
+A27b: an answer for another client's entry. A54: an answer before there is an entry. A26: a command
+read before its turn. A28b: copies looked for only here, at the door.
 
 Source: Joshi, "Singular Update Queue", "Request Waiting List". Used by ``cluster.core.replica``.
 """
@@ -141,8 +141,8 @@ class Writes:
             if placed is None:
                 self._answers.give_all(waiters, "retry", "leadership is being handed over")
                 continue
-            for index, waiter in enumerate(waiters, placed[0]):
-                if not self._waiting.add(index, placed[1], waiter):
+            if not self._waiting.add(*placed, waiters):
+                for waiter in waiters:
                     self._answers.give(waiter, ok(None))
 
     def _redirect_queue(self) -> None:
@@ -161,9 +161,10 @@ class Writes:
             replaced = "another entry took this one's place in the log"
             self._answers.give(waiter, ("unknown", None, replaced))
 
-    def abandon(self, why: str) -> None:
-        """Leadership is lost: the outcome of every proposed write is unknown."""
-        self._answers.give_all(self._waiting.abandon(), self._waiting.outcome_when_lost(), why)
+    def abandon(self, generation: int, why: str) -> None:
+        """Leadership of a generation is lost: the outcome of what was proposed in it is unknown."""
+        lost = self._waiting.abandon(generation)
+        self._answers.give_all(lost, self._waiting.outcome_when_lost(), why)
         self._redirect_queue()
 
     def expire(self, now_ns: int) -> None:

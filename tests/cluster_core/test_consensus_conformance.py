@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 from core_pump import Pump, get, put
 
+from cluster.ablations.registry import ablate
 from cluster.config import MS, ClusterConfig
 from cluster.consensus.membership_change import Change
 from cluster.core.parts import CONSENSUS, ReplicaParts
@@ -218,6 +219,25 @@ def test_what_was_pending_when_leadership_is_lost_is_unknown_not_failed(variant:
     answers = [pump.answer(id) for id in ids]
     assert {answer.status for answer in answers if answer} <= {"unknown", "redirect", "retry"}
     assert answers[0] is not None and answers[0].status == "unknown"
+
+
+@pytest.mark.parametrize("ablations", [(), ("A27b",)], ids=["intact", "A27b"])
+def test_a_deposed_leader_says_ok_for_no_entry_of_another(
+    variant: str, ablations: tuple[str, ...]
+) -> None:
+    """All variants share the list of those that wait, and it names entries by generation, too."""
+    pump = Pump(parts=ablate(ReplicaParts(consensus=CONSENSUS[variant]), ablations))
+    leader = led(pump)
+    pump.isolate(leader)
+    ids = [pump.ask(leader, put("x", n), seq=1, session=f"s{n}") for n in range(3)]
+    until(pump, lambda: reachable_leader(pump) not in ("", leader))
+    for n in range(3):
+        write(pump, "y", n, seq=n + 1)
+    pump.cut = set()
+    until(pump, lambda: converged(pump) and all(pump.answer(id) for id in ids))
+    answers = [pump.answer(id) for id in ids]
+    assert ("ok" in {answer.status for answer in answers if answer}) == bool(ablations)
+    assert read(pump, "x") is None, "none of it is in a log any more"
 
 
 def test_nothing_is_answered_before_a_majority_has_it_durable(variant: str) -> None:

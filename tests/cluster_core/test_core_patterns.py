@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.ablations.registry import find
 from cluster.channel.request_batch import ENTRY_OVERHEAD_BYTES, batch_entries, batch_length
 from cluster.channel.request_pipeline import RequestPipeline
 from cluster.channel.request_waiting_list import NEVER_NS, RequestWaitingList, Waiter
@@ -257,15 +258,37 @@ def test_batches_are_bounded_and_never_empty(sizes: list[int], most: int, total:
 
 def test_a_waiter_hears_only_of_its_own_entry() -> None:
     waiting = RequestWaitingList()
-    waiting.add(5, 2, Waiter(1, 7, 100))
-    waiting.add(6, 2, Waiter(2, 8, 50))
-    waiting.add(7, 2, Waiter(3, 9, 200))
+    assert waiting.add(5, 2, [Waiter(1, 7, 100), Waiter(2, 8, 50), Waiter(3, 9, 200)])
+    assert waiting.add(8, 2, [Waiter(4, 10, 300)]) and waiting.deadline_ns == 50
     assert waiting.applied(4, 2) is None
     assert waiting.applied(5, 3) == (Waiter(1, 7, 100), False)
     assert waiting.expire(49) == [] and waiting.expire(50) == [Waiter(2, 8, 50)]
     assert waiting.deadline_ns == 200
     waiting.disconnect(3)
-    assert len(waiting) == 0 and waiting.abandon() == [] and waiting.deadline_ns == NEVER_NS
+    assert waiting.applied(8, 2) == (Waiter(4, 10, 300), True)
+    assert len(waiting) == 0 and waiting.abandon(2) == [] and waiting.deadline_ns == NEVER_NS
+
+
+def test_waiters_end_with_the_leadership_that_took_them() -> None:
+    waiting = RequestWaitingList()
+    first, second = Waiter(1, 7, 100), Waiter(2, 8, 50)
+    waiting.add(5, 2, [first])
+    waiting.add(6, 2, [second])
+    with pytest.raises(AssertionError, match="two requests wait for the entry at 6"):
+        waiting.add(6, 2, [first])
+    with pytest.raises(AssertionError, match="wait for generation 2, and now for 4"):
+        waiting.add(7, 4, [first])
+    assert waiting.abandon(1) == [] and waiting.deadline_ns == 50
+    assert waiting.abandon(2) == [first, second] and waiting.deadline_ns == NEVER_NS
+    assert waiting.add(6, 4, [first]) and waiting.abandon(4) == [first]
+
+
+def test_waiters_by_index_alone_take_any_entry_and_outlive_a_leadership() -> None:
+    waiting = find("A27b").override()
+    waiting.add(5, 2, [Waiter(1, 7, 100), Waiter(2, 8, 50)])
+    assert waiting.abandon(2) == [] and waiting.deadline_ns == 50
+    assert waiting.applied(5, 3) == (Waiter(1, 7, 100), True)
+    assert waiting.expire(50) == [Waiter(2, 8, 50)]
 
 
 def test_the_queue_keeps_order_and_gives_back_what_it_never_served() -> None:
