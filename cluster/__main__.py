@@ -91,4 +91,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 if __name__ == "__main__":
     if sys.stderr is not None:  # a mapped file that cannot be had any more ends the process
         faulthandler.enable()
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        sys.stderr = None  # what it still holds must not change the exit code
+    sys.exit(code)

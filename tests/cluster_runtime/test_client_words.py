@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -163,7 +164,14 @@ def test_a_lock_without_a_command_says_how_to_end_it(tmp_path: Path) -> None:
             return done.stdout.count('"count": 1')
 
         lock = [*client, "lock", "job", "--ttl", "60"]
-        holder = subprocess.Popen(lock, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        holder = subprocess.Popen(
+            lock,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A suite that runs in the background of a script has the signal ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
         assert holder.stdout is not None and holder.stderr is not None
         assert '"token"' in holder.stdout.readline()
         said = holder.stderr.readline()
