@@ -4,13 +4,13 @@ A new key put in its place moves all behind it, which with many keys costs more 
 made it. So new keys only gather, and find their places when the order is asked for: each by itself
 if they are few, or else in one merge. Both are cheaper than what they replace.
 
-Used by ``cluster.data.versioned_value``.
+Used by ``cluster.data.versioned_value`` and ``cluster.data.timestamped_values``.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 #: New keys are merged if the others are at most so many times as many.
 _MERGE_FACTOR = 256
@@ -30,6 +30,9 @@ class SortedKeys:
         #: those added since the order was asked for
         self._fresh: list[str] = []
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ordered())
+
     def add(self, key: str) -> None:
         """Add a key that is not there."""
         self._fresh.append(key)
@@ -46,6 +49,27 @@ class SortedKeys:
         ordered = self._ordered()
         first = bisect_left(ordered, start)
         return ordered[first : None if end is None else bisect_left(ordered, end)]
+
+    def middle(self) -> str | None:
+        """The first key of the upper half; None if there are no two."""
+        ordered = self._ordered()
+        return ordered[len(ordered) // 2] if len(ordered) > 1 else None
+
+    def cut(self, at: str) -> SortedKeys:
+        """Take the keys from ``at`` on away; they are returned."""
+        ordered, right = self._ordered(), SortedKeys()
+        place = bisect_left(ordered, at)
+        right._sorted = ordered[place:]
+        del ordered[place:]
+        return right
+
+    def join(self, right: SortedKeys) -> None:
+        """Take all of another set, which are above those here."""
+        ordered, above = self._ordered(), right._ordered()
+        assert not (ordered and above) or ordered[-1] < above[0], (
+            f"{above[:1]} is not above {ordered[-1:]}"
+        )
+        ordered += above
 
     def _ordered(self) -> list[str]:
         ordered, fresh = self._sorted, self._fresh

@@ -25,11 +25,12 @@ Part of the replicated state of a data group; pure and deterministic.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from cluster.core.answers import DigestSum, short
+from cluster.data.sorted_keys import SortedKeys
 
 #: Ways of writing: a value in place of the old one (None deletes), or items at a list's end.
 WRITE: Final = "w"
@@ -69,7 +70,7 @@ class TimestampedValues:
 
     def __init__(self) -> None:
         self._keys: dict[str, list[Version]] = {}
-        self._sorted: list[str] = []
+        self._sorted = SortedKeys()
         #: keys that a collection may find something at: several versions, or a tombstone
         self._old: dict[str, None] = {}
         #: the lowest timestamp that can be read
@@ -114,13 +115,11 @@ class TimestampedValues:
 
     def keys(self, low: str, high: str | None) -> Iterator[str]:
         """Keys with versions from ``low`` up to but without ``high`` (None: to the end)."""
-        first = bisect_left(self._sorted, low)
-        last = len(self._sorted) if high is None else bisect_left(self._sorted, high)
-        yield from self._sorted[first:last]
+        yield from self._sorted.between(low, high)
 
     def middle(self) -> str | None:
         """The first key of the upper half, where a range may be split; None if there is none."""
-        return self._sorted[len(self._sorted) // 2] if len(self._sorted) > 1 else None
+        return self._sorted.middle()
 
     # -- changing ----------------------------------------------------------------------------------
 
@@ -144,7 +143,7 @@ class TimestampedValues:
         versions = self._keys.get(key)
         if versions is None:
             versions = self._keys[key] = []
-            insort(self._sorted, key)
+            self._sorted.add(key)
         newest = versions[-1] if versions else None
         assert newest is None or newest.timestamp < timestamp, (
             f"{key!r} gets a version at {timestamp}, and has one at {newest.timestamp}"
@@ -183,7 +182,7 @@ class TimestampedValues:
 
     def _forget(self, key: str) -> None:
         del self._keys[key], self._old[key]
-        del self._sorted[bisect_left(self._sorted, key)]
+        self._sorted.remove(key)
         self._digest.touch(key)
 
     # -- splitting and merging ---------------------------------------------------------------------
@@ -192,9 +191,7 @@ class TimestampedValues:
         """Move the keys from ``at`` on to another store, which is returned."""
         right = type(self)()
         right.floor, right.forgotten = self.floor, self.forgotten
-        place = bisect_left(self._sorted, at)
-        right._sorted = self._sorted[place:]
-        del self._sorted[place:]
+        right._sorted = self._sorted.cut(at)
         for key in right._sorted:
             right._keys[key] = self._keys.pop(key)
             right._digest.touch(key)
@@ -206,9 +203,8 @@ class TimestampedValues:
 
     def join(self, right: TimestampedValues) -> None:
         """Take all keys of another store, which are above those here."""
-        assert not (self._sorted and right._sorted) or self._sorted[-1] < right._sorted[0]
         self._keys.update(right._keys)
-        self._sorted.extend(right._sorted)
+        self._sorted.join(right._sorted)
         self._old.update(right._old)
         self.floor = max(self.floor, right.floor)
         self.forgotten = max(self.forgotten, right.forgotten)
@@ -233,7 +229,7 @@ class TimestampedValues:
         if installed:
             self.forgotten = installed
         self._keys = {key: _decoded(versions, installed) for key, versions in rows}
-        self._sorted = [key for key, _ in rows]
+        self._sorted = SortedKeys(self._keys)
         self._old = {
             key: None
             for key, versions in self._keys.items()

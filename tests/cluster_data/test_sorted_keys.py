@@ -12,6 +12,8 @@ KEY = st.text("abc", max_size=3)
 STEP = st.one_of(
     st.tuples(st.just("toggle"), KEY, KEY),
     st.tuples(st.just("between"), KEY, st.none() | KEY),
+    st.tuples(st.just("middle"), KEY, KEY),
+    st.tuples(st.just("cut and join"), KEY, KEY),
 )
 
 
@@ -24,6 +26,14 @@ def test_the_order_is_that_of_a_sorted_list(
         if word == "between":
             expected = sorted(k for k in twin if key <= k and (end is None or k < end))
             assert keys.between(key, end) == expected
+        elif word == "middle":
+            expected = sorted(twin)
+            assert keys.middle() == (expected[len(twin) // 2] if len(twin) > 1 else None)
+        elif word == "cut and join":
+            right = keys.cut(key)
+            assert list(right) == sorted(k for k in twin if k >= key)
+            assert list(keys) == sorted(k for k in twin if k < key)
+            keys.join(right)
         elif key in twin:
             keys.remove(key)
             twin.remove(key)
@@ -45,3 +55,9 @@ def test_few_new_keys_and_many_find_their_places(fresh: int) -> None:
     for key in new:
         keys.remove(key)
     assert keys.between("", None) == old
+
+
+def test_what_is_joined_is_above() -> None:
+    keys = SortedKeys("bc")
+    with pytest.raises(AssertionError, match="is not above"):
+        keys.join(SortedKeys("ad"))
