@@ -206,8 +206,8 @@ class KeyValue:
             self._by_lease.pop(lease, None)
 
     def attached(self, lease: str) -> list[str]:
-        """The keys that end with a lease."""
-        return list(self._by_lease.get(lease, ()))
+        """The keys that end with a lease, sorted: equal on all nodes."""
+        return sorted(self._by_lease.get(lease, ()))
 
     def undo(self) -> None:
         """Take back what a transaction did since ``values.begin()``."""

@@ -122,7 +122,8 @@ class PendingReads:
             if index != at:
                 at, may_run = index, self.read_may_run(index, applied)
             if not may_run:
-                later.append((index, token))
+                if token in reads:  # else nobody waits for it any more
+                    later.append((index, token))
             else:
                 runnable += reads.pop(token, ())
         self.named = later

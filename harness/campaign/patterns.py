@@ -29,6 +29,7 @@ from cluster.ablations.registry import (
     all_ablations,
     find,
 )
+from cluster.core.parts import CONSENSUS
 from cluster.patterns import PATTERNS, Pattern, find_pattern
 from harness.assumptions import exceeded, label
 from harness.campaign.scans import scan_problem, scans_as_reads
@@ -165,6 +166,9 @@ def select(names: Sequence[str]) -> list[Ablation]:
 
 
 def _named(name: str) -> list[Ablation]:
+    of_variant = _of_variant(name)
+    if of_variant:
+        return of_variant
     try:
         return [find(name)]
     except UnknownAblation as error:
@@ -173,11 +177,9 @@ def _named(name: str) -> list[Ablation]:
             raise UsageError(str(error)) from None
     if pattern is None:
         known = [known for a in all_ablations() for known in (a.id, a.slug)]
-        unknown = nearest("pattern or ablation", name, known + [p.slug for p in PATTERNS])
+        known += [p.slug for p in PATTERNS] + list(CONSENSUS)
+        unknown = nearest("pattern or ablation", name, known)
         word = name.strip().lower().replace("-", "_").replace(" ", "_")
-        of_variant = [a for a in all_ablations() if a.consensus.replace("-", "_") == word]
-        if of_variant:
-            return of_variant
         within = [p.slug for p in PATTERNS if len(word) > 2 and word in p.slug]
         if within:
             raise UsageError(
@@ -196,6 +198,20 @@ def _named(name: str) -> list[Ablation]:
             f"there are: {', '.join(a.id for a in all_ablations())}"
         )
     return found
+
+
+def _of_variant(name: str) -> list[Ablation]:
+    """The ablations of the consensus parts that a variant of this name is made of."""
+    variant = name.strip().lower().replace("_", "-").replace(" ", "-")
+    if variant not in CONSENSUS:
+        return []
+    return [
+        ablation
+        for ablation in all_ablations()
+        if ablation.consensus == variant
+        and ablation.role == "core"
+        and ablation.target.startswith("cluster.consensus.")
+    ]
 
 
 def belongs(ablation: Ablation, pattern: Pattern) -> bool:

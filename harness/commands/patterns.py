@@ -87,10 +87,13 @@ def _explained(names: Sequence[str]) -> Iterator[tuple[Pattern, list[Ablation]]]
             yield pattern, [a for a in all_ablations() if belongs(a, pattern)]
             continue
         meant = select([name])
+        several = len(meant) > 1
         for one in PATTERNS:
             of_it = [ablation for ablation in meant if belongs(ablation, one)]
             if of_it:
                 yield one, of_it
+            if several:  # each is told once
+                meant = [ablation for ablation in meant if ablation not in of_it]
 
 
 def _print_pattern(console: Terminal, pattern: Pattern, ablations: Sequence[Ablation]) -> None:

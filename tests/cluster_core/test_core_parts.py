@@ -591,6 +591,17 @@ def test_a_read_is_answered_once_its_index_is_applied() -> None:
     assert reads.deadline_ns == NEVER_NS
 
 
+def test_a_read_whose_client_is_gone_is_not_looked_for_again() -> None:
+    """Its index may never be applied: a session may have seen a cluster that is no more."""
+    reads = PendingReads()
+    for number in range(5):
+        reads.wait_for(10**15, Waiter(number, number, 100), Command("get", "x"))
+    reads.disconnect(3)
+    assert reads.take_runnable(0, 7) == [] and len(reads.named) == 4
+    assert len(reads.expire(100)) == 4
+    assert reads.take_runnable(0, 7) == [] and reads.named == []
+
+
 def test_an_answer_to_a_former_life_names_no_read_of_this_one() -> None:
     reads, token = PendingReads(), 1
     before = LowRng().between(1, 2) + token

@@ -170,6 +170,8 @@ def test_unknown_names_are_refused_with_a_sentence() -> None:
     [
         ("gossip", "did you mean gossip_dissemination?"),
         ("Two Phase", "did you mean two_phase_commit?"),
+        ("zabb", "did you mean 'zab'?"),
+        ("viewstamped-replication", "did you mean 'viewstamped'?"),
         ("water", "did you mean low_water_mark or high_water_mark?"),
     ],
 )
@@ -184,6 +186,12 @@ def test_a_consensus_variant_stands_for_the_ablations_of_its_own_decisions(varia
     ablations = select([variant])
     assert len(ablations) >= 8
     assert {ablation.consensus for ablation in ablations} == {variant}
+
+
+def test_raft_stands_for_the_ablations_of_consensus_parts_and_not_for_all() -> None:
+    named = {ablation.id for ablation in select(["Raft"])}
+    assert {"A09", "A30", "A65"} <= named
+    assert not named & {"A20p", "A28a", "A37", "A51a", "A67a"}
 
 
 def test_every_pattern_is_built_and_has_two_ablations_to_run() -> None:
