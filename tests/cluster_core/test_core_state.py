@@ -15,6 +15,7 @@ from cluster.channel.idempotent_receiver import IdempotentReceiver
 from cluster.config import MS, ClusterConfig
 from cluster.consensus.interface import Consensus, SafetyViolation
 from cluster.core.answers import fail
+from cluster.core.key_value import KeyValue
 from cluster.core.lease import TokenFence
 from cluster.core.replica import ReplicaParts
 from cluster.core.state_machine import MachineParts, StateMachine
@@ -479,3 +480,11 @@ def test_a_watcher_goes_on_where_the_last_answer_ended() -> None:
     assert watcher.options() == {"after": 2}
     watcher.told(7)
     assert watcher.options() == {"after": 7}
+
+
+def test_the_keys_of_a_lease_are_named_in_one_order_on_a_node_that_restored_too() -> None:
+    live, restored = KeyValue(), KeyValue()
+    for index, key in enumerate(("b", "c", "a"), 1):
+        live.apply(index, Command("put", key, (index, "lease")))
+    restored.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(live.encode())))
+    assert live.attached("lease") == restored.attached("lease") == ["a", "b", "c"]
