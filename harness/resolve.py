@@ -205,10 +205,13 @@ def _driven(workload: Workload, planned: dict[str, Nemesis]) -> dict[str, Nemesi
 def _database(spec: TestSpec, seed: int, given: SomeDB | None, objects: str) -> DB:
     what = f"database {spec.db!r}"
     has_log = spec.db == "reference" and spec.db_options.get("role", "core") in ("core", "data")
-    # The history, the report and the simulated nodes go by the option of the command line.
-    said = next((name for name in spec.db_options if name in _SAID_ONCE), "")
-    if has_log and said:
-        raise UsageError(f"--db-option {said} is said by {_SAID_ONCE[said]}; use that alone")
+    # The history, the report and simulated nodes go by the option of the command line.
+    given_twice = next((name for name in spec.db_options if name in _OF_THE_RUN), "")
+    if has_log and given_twice:
+        raise UsageError(
+            f"--db-option {given_twice} would hold for a part of the run only; "
+            f"use {_OF_THE_RUN[given_twice]}"
+        )
     found = registry.find("database", spec.db) if given is None else given
     offered = {
         "consensus": spec.consensus,
@@ -345,8 +348,9 @@ def _environment(spec: TestSpec, seed: int, run_dir: Path, parts: Parts) -> Envi
     return env
 
 
+#: option of the reference cluster that concerns more of a run than its database -> what gives it
+_OF_THE_RUN = {"ablate": "--ablate", "ablations": "--ablate", "consensus": "--consensus"}
 #: option of the simulated environment that the run itself gives -> what says so
-_SAID_ONCE = {"ablate": "--ablate", "ablations": "--ablate", "consensus": "--consensus"}
 _SAID_BY = {
     "ablate": "--ablate",
     "config": "the --db-option of each setting",

@@ -71,8 +71,8 @@ class Service(Protocol):
 class DigestSum:
     """A hash of a table that costs only its changed rows: the sum of the rows' digests.
 
-    Which rows changed is noted from the first hash on, and as long as they are fewer than the rows
-    that have a digest: a table that is not hashed keeps no second list of its rows.
+    Which rows changed is noted from the first hash on, while they are no more than the rows that
+    have a digest, or few. So a table that nobody hashes keeps no second list of its rows.
     """
 
     __slots__ = ("_digests", "_dirty", "_sum")

@@ -50,9 +50,9 @@ class PendingReads:
     __slots__ = ("_next_token", "_salt", "deadline_ns", "named", "reads", "waited_seconds")
 
     def __init__(self) -> None:
-        #: to be looked at, like the next
+        #: the reads that wait, by the token of their index; may be looked at, as may ``named``
         self.reads: dict[int, list[PendingRead]] = {}
-        #: (index, token) of those whose index is known, and not applied yet when last looked at
+        #: (index, token) where the index is known, and was not applied when last looked at
         self.named: list[tuple[int, int]] = []
         self._next_token = 1
         self._salt = 0

@@ -90,7 +90,6 @@ class TimestampCache:
         right.floor = self.floor
         for key in [key for key in self.points if key >= at]:
             right.points[key] = self.points.pop(key)
-            right._digest.touch(key)
             self._digest.touch(key)
         right.ranges = dict(self.ranges)  # those of the other side match no key
         return right

@@ -194,7 +194,6 @@ class TimestampedValues:
         right._sorted = self._sorted.cut(at)
         for key in right._sorted:
             right._keys[key] = self._keys.pop(key)
-            right._digest.touch(key)
             self._digest.touch(key)
             if key in self._old:
                 del self._old[key]

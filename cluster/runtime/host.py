@@ -6,8 +6,8 @@ may leave now and what waits for a write. So the leader's entries travel while i
 busy, and nothing that promises durability leaves early. Requests that arrive in one turn of the
 event loop enter the core as one call, and share a batch; while clients wait, messages that arrive
 in that turn enter after them, so that a read which came with the answers to one heartbeat round is
-in time for the next. A core that works in steps (:class:`cluster.ports.InSteps`) gives messages,
-answers and the rest one after the other, so that the peers, the disk and the clients begin sooner.
+in time for the next. A core that works in steps (:class:`cluster.ports.InSteps`) gives its writes
+and messages first where there is much to apply, so that the disk and the peers begin sooner.
 
 Invariants. After a failure of the disk or a bug in the core, nothing enters the core and nothing
 leaves any more: the node is about to stop, and silence is safe. The timer never fires before the

@@ -154,7 +154,7 @@ def select(names: Sequence[str]) -> list[Ablation]:
             consensus variants.
 
     Raises:
-        UsageError: a name is neither, or a pattern has no ablation yet.
+        UsageError: a name is none of these, or a pattern has no ablation yet.
     """
     if not names:
         return list(all_ablations())
